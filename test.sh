@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Sets up, builds everything and runs every test: from a fresh clone, as root or with sudo, offline after the first time.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+source scripts/setup.sh
+
+usage() {
+  cat <<'END'
+usage: ./test.sh [options]
+  --sanitize    with AddressSanitizer and UndefinedBehaviorSanitizer, in build-sanitize/
+  --label L     only the tests of this label: unit, gradient, parity, cuda-sim or e2e
+  --werror      a compiler warning is an error
+  --no-setup    install no packages; leave out what is missing
+  --jobs N      compile and test N at a time (default: one per core)
+  --help
+A label may be given more than once. The build is in build/, the tests' data in MILLRACE_TEST_DATA or ../shared/data.
+END
+}
+
+preset=release
+labels=()
+werror=OFF
+setup=yes
+jobs=$(nproc)
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --sanitize) preset=sanitize ;;
+    --label) labels+=("${2:?--label needs a name}"); shift ;;
+    --werror) werror=ON ;;
+    --no-setup) setup=no ;;
+    --jobs) jobs=${2:?--jobs needs a number}; shift ;;
+    --help | -h) usage; exit 0 ;;
+    *) usage >&2; exit 2 ;;
+  esac
+  shift
+done
+
+options=(-DMILLRACE_TESTS=ON -DMILLRACE_APPS=ON "-DMILLRACE_WERROR=$werror")
+if [[ $setup == yes ]]; then
+  install_packages "${build_packages[@]}" "${test_packages[@]}"
+  # All that the tests cover is installed: a part that is not found is a fault, and not to be left out unseen.
+  options+=(-DMILLRACE_VIDEO=ON -DMILLRACE_ONEDNN=ON -DMILLRACE_SIM=ON)
+else
+  options+=(-DMILLRACE_VIDEO=AUTO -DMILLRACE_ONEDNN=AUTO -DMILLRACE_SIM=AUTO)
+fi
+need_space . 2000 "Building and testing"
+
+say "Building ($preset)"
+configure "$preset" "${options[@]}"
+cmake --build --preset "$preset" --parallel "$jobs" || die "the build failed; the compiler says why above."
+
+if [[ -z ${MILLRACE_TEST_DATA:-} && -d ../shared/data ]]; then
+  MILLRACE_TEST_DATA=$(cd ../shared/data && pwd)
+  export MILLRACE_TEST_DATA
+fi
+say "Testing ($preset), data: ${MILLRACE_TEST_DATA:-none, tests that need real data are skipped}"
+selection=()
+if [[ ${#labels[@]} -gt 0 ]]; then selection=(--label-regex "^($(IFS='|'; echo "${labels[*]}"))\$"); fi
+exec ctest --preset "$preset" --parallel "$jobs" "${selection[@]}"
