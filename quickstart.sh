@@ -83,7 +83,10 @@ train() {
   trap - INT
   case $status in
     0) ;;
-    75 | 130) die "stopped at step $(trained_steps) of $iterations." "To go on: ./quickstart.sh" ;;
+    75 | 130)
+      say "Stopped at step $(trained_steps) of $iterations. To go on: ./quickstart.sh"
+      exit "$status"
+      ;;
     *) die "the training failed, with exit code $status; it says why above." \
            "A run of another version of millrace can be the cause. To train anew: rm -r $run, then ./quickstart.sh" ;;
   esac

@@ -17,6 +17,12 @@ A label may be given more than once. The build is in build/, the tests' data in 
 END
 }
 
+# value OPTION VALUE...: the value of an option.
+value() {
+  [[ $# -ge 2 ]] || { printf '%s\n' "test.sh: $1 needs a value" >&2; return 2; }
+  printf '%s' "$2"
+}
+
 preset=release
 labels=()
 werror=OFF
@@ -25,10 +31,10 @@ jobs=$(nproc)
 while [[ $# -gt 0 ]]; do
   case $1 in
     --sanitize) preset=sanitize ;;
-    --label) labels+=("${2:?--label needs a name}"); shift ;;
+    --label) labels+=("$(value "$@")"); shift ;;
     --werror) werror=ON ;;
     --no-setup) setup=no ;;
-    --jobs) jobs=${2:?--jobs needs a number}; shift ;;
+    --jobs) jobs=$(value "$@"); shift ;;
     --help | -h) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac

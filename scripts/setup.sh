@@ -1,9 +1,9 @@
 # Sourced by quickstart.sh, test.sh and .ci/run: Debian packages, messages, free space.
 # shellcheck shell=bash disable=SC2034
 
-# To build the library and the programs. oneDNN's CMake package looks for OpenCL, and Debian's does not depend on it.
-build_packages=(git g++ cmake ninja-build pkg-config libfmt-dev libdnnl-dev ocl-icd-opencl-dev
-                libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libstb-dev libpng-dev libturbojpeg0-dev zlib1g-dev
+# To build the library and the programs.
+build_packages=(git g++ cmake ninja-build pkg-config libfmt-dev libdnnl-dev libcli11-dev libtomlplusplus-dev
+                nlohmann-json3-dev libstb-dev libpng-dev libturbojpeg0-dev zlib1g-dev
                 libavformat-dev libavcodec-dev libavutil-dev libswscale-dev)
 # To build and run the tests as well: the CUDA kernels run on the CPU as Boost.Context fibers.
 test_packages=(catch2 libboost-context-dev)
