@@ -4,6 +4,10 @@ function(millrace_settings target)
                                               $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/millrace>)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # g++ 12 sees overlaps in std::string's operator+ that are not there (GCC bug 105651).
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
+  endif()
   if(MILLRACE_WERROR)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
   endif()
@@ -45,36 +49,68 @@ macro(millrace_optional_pkg name option have cost)
   endif()
 endmacro()
 
-# Writes one file that calls register_<op>(registry) for each op header, and one that calls <backend>::register_<op>
-# for the CPU. The same list serves the CUDA backends (cuda/CMakeLists.txt).
-function(millrace_generate_registration headers dir)
+# Headers of ops: those that define register_<file name>.
+function(millrace_find_ops result)
+  file(GLOB headers CONFIGURE_DEPENDS core/*.h layers/*.h losses/*.h optim/*.h)
+  set(found "")
+  foreach(header IN LISTS headers)
+    cmake_path(GET header STEM op)
+    file(STRINGS ${header} line REGEX "^inline void register_${op}\\(" LIMIT_COUNT 1)
+    if(line)
+      list(APPEND found ${header})
+    endif()
+  endforeach()
+  set(${result} ${found} PARENT_SCOPE)
+endfunction()
+
+# Writes a file that defines ${NAMESPACE}::${FUNCTION}(Registry&), which calls register_<op> for each op of OPS.
+function(millrace_registration_file file)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "NAMESPACE;FUNCTION" "INCLUDES;OPS")
   set(includes "")
   set(declarations "")
   set(calls "")
-  foreach(header IN LISTS headers)
-    cmake_path(GET header STEM op)
-    cmake_path(RELATIVE_PATH header BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE relative)
-    string(APPEND includes "#include \"${relative}\"\n")
+  foreach(header IN LISTS arg_INCLUDES)
+    string(APPEND includes "#include \"${header}\"\n")
+  endforeach()
+  foreach(op IN LISTS arg_OPS)
     string(APPEND declarations "void register_${op}(Registry&);\n")
     string(APPEND calls "  register_${op}(registry);\n")
   endforeach()
-  file(CONFIGURE OUTPUT ${dir}/register_ops.cpp @ONLY CONTENT
-"// Made by CMake from the headers in layers/, losses/ and optim/.
-#include \"core/registry.h\"
+  file(CONFIGURE OUTPUT ${file} @ONLY CONTENT
+"// Made by CMake from the names of the ops' files.
 ${includes}
 namespace millrace {
-void register_ops([[maybe_unused]] Registry& registry) {
-${calls}}
-}  // namespace millrace
-")
-  file(CONFIGURE OUTPUT ${dir}/register_cpu.cpp @ONLY CONTENT
-"// Made by CMake from the headers in layers/, losses/ and optim/.
-#include \"core/registry.h\"
+class Registry;
+}
 
-namespace millrace::cpu {
+namespace ${arg_NAMESPACE} {
 ${declarations}
-void register_kernels([[maybe_unused]] Registry& registry) {
+void ${arg_FUNCTION}([[maybe_unused]] Registry& registry) {
 ${calls}}
-}  // namespace millrace::cpu
+}  // namespace ${arg_NAMESPACE}
 ")
+endfunction()
+
+# Registration of the ops, and of their kernels on the CPU, from the ops' headers.
+function(millrace_generate_registration headers dir)
+  set(includes "")
+  set(ops "")
+  foreach(header IN LISTS headers)
+    cmake_path(GET header STEM op)
+    list(APPEND ops ${op})
+    cmake_path(RELATIVE_PATH header BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE relative)
+    list(APPEND includes ${relative})
+  endforeach()
+  millrace_registration_file(${dir}/register_ops.cpp NAMESPACE millrace FUNCTION register_ops
+                             INCLUDES core/registry.h ${includes} OPS ${ops})
+  millrace_registration_file(${dir}/register_cpu.cpp NAMESPACE millrace::cpu FUNCTION register_kernels OPS ${ops})
+endfunction()
+
+# What C++ with the simulation's meaning of CUDA's words is compiled with.
+function(millrace_sim_settings target)
+  target_compile_definitions(${target} PRIVATE MILLRACE_CUDA_SIM=1)
+  target_compile_options(${target} PRIVATE -Wno-unknown-pragmas)
+  if(MILLRACE_SANITIZE MATCHES address AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    target_compile_options(${target} PRIVATE -fsanitize-sections=sim_shared)
+  endif()
 endfunction()

@@ -1,0 +1,173 @@
+// Op: the pure description of one computation. It knows its attributes, the shapes it makes, its gradient,
+// its cost and its test cases; it does not compute. Kernels that do are registered per device
+// (core/registry.h).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <random>
+#include <span>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/dtype.h"
+#include "core/shape.h"
+
+namespace millrace {
+
+class Graph;
+
+// What is known of a value before it exists.
+struct Spec {
+  Shape shape;
+  Dtype dtype = Dtype::f32;
+
+  bool operator==(const Spec&) const = default;
+  int64_t bytes() const { return shape.count() * size_of(dtype); }
+  std::string to_string() const { return std::string(name_of(dtype)) + shape.to_string(); }
+};
+
+// A handle to a value of a Graph; empty where there is none.
+struct Value {
+  int32_t id = -1;
+  explicit operator bool() const { return id >= 0; }
+  auto operator<=>(const Value&) const = default;
+};
+
+struct Cost {
+  double flop = 0;   // a multiply-add counts as two
+  double bytes = 0;  // what must be read and written at least once
+};
+
+// What a gradient rule is given, and gives: dL/d(input) for each wanted input, from dL/d(output).
+struct GradArgs {
+  Graph& graph;
+  std::span<const Value> in, out;
+  std::span<const Value> dout;  // empty Value: L does not depend on that output
+  std::vector<bool> wanted;     // per input
+};
+
+// A licence to share storage: output `out` may lie where input `in` lies. With `offset` >= 0 elements the
+// input is a part of the output and may be computed right there. The kernel works both when the memory is
+// shared and when it is not.
+struct Sharing {
+  int out = 0;
+  int in = 0;
+  int64_t offset = 0;
+};
+
+class Op {
+ public:
+  virtual ~Op() = default;
+  virtual std::string_view name() const = 0;
+  // "stride=2 pad=1". Two ops with equal name and attributes compute the same.
+  virtual std::string attributes() const = 0;
+  // What the outputs are; `real` is the type of the graph's real numbers. Throws when the inputs do not fit:
+  // a bad net fails on the line that builds it.
+  virtual std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const = 0;
+  virtual bool has_gradient() const { return true; }
+  // Appends the nodes of the gradient; one Value per input, empty where it is not wanted.
+  virtual std::vector<Value> grad(const GradArgs& args) const;
+  virtual Cost cost(std::span<const Spec> in, std::span<const Spec> out) const;
+  virtual std::vector<Sharing> sharing() const { return {}; }
+};
+
+// --- attributes
+// ------------------------------------------------------------------------------------------------- A struct
+// of attributes lists its members once: template <class V> void visit(V v) const { v("stride", stride); }
+
+struct NoAttrs {
+  template <class V> void visit(V) const {}
+};
+
+namespace detail {
+struct AttrPrinter {
+  std::ostringstream& out;
+  template <class T> void operator()(const char* key, const T& value) const {
+    if (out.tellp() > 0) out << ' ';
+    out << key << '=';
+    if constexpr (requires { value.to_string(); })
+      out << value.to_string();
+    else if constexpr (requires {
+                         value.begin();
+                         value.size();
+                       }) {
+      for (const auto& v : value) out << v << ',';
+    } else
+      out << value;
+  }
+};
+}  // namespace detail
+
+// struct Warp : OpBase<Warp, WarpAttrs> { static constexpr const char* kName = "warp"; ... };
+template <class Self, class Attrs = NoAttrs> struct OpBase : Op {
+  Attrs attrs;
+
+  OpBase() = default;
+  explicit OpBase(Attrs a) : attrs(std::move(a)) {}
+  std::string_view name() const final { return Self::kName; }
+  std::string attributes() const final {
+    std::ostringstream out;
+    out.precision(17);
+    attrs.visit(detail::AttrPrinter{out});
+    return out.str();
+  }
+};
+
+// --- test cases
+// ------------------------------------------------------------------------------------------------- From its
+// cases every op gets its gradient check, parity, repeat and reach tests and its benchmark.
+
+// Draws one element of an input.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : engine_(seed) {}
+  double uniform(double low, double high) { return low + (high - low) * ((engine_() >> 11) * 0x1.0p-53); }
+  int64_t integer(int64_t low, int64_t high) {  // inclusive
+    return low + static_cast<int64_t>(engine_() % static_cast<uint64_t>(high - low + 1));
+  }
+
+ private:
+  std::mt19937_64 engine_;  // its sequence is fixed by the standard
+};
+
+using Draw = std::function<double(Random&)>;
+
+inline Draw uniform(double low, double high) {
+  return [=](Random& r) { return r.uniform(low, high); };
+}
+// Away from 0 by at least `gap`: for inputs of functions with a bend there.
+inline Draw away_from_zero(double gap, double high) {
+  return [=](Random& r) { return (r.integer(0, 1) ? 1 : -1) * r.uniform(gap, high); };
+}
+// Integers of [low, high] plus a fraction in [gap, 1 - gap]: for coordinates whose interpolation bends at
+// integers.
+inline Draw between_integers(int64_t low, int64_t high, double gap) {
+  return [=](Random& r) { return static_cast<double>(r.integer(low, high - 1)) + r.uniform(gap, 1 - gap); };
+}
+
+struct CaseInput {
+  Shape shape;
+  Draw draw = uniform(-1, 1);
+  // Real inputs take the type that is tested, f64 or f32; others, such as u8, keep their own.
+  Dtype dtype = Dtype::f64;
+};
+
+struct Case {
+  std::string name;
+  std::shared_ptr<const Op> op;
+  std::vector<CaseInput> in;
+  bool benchmark = false;  // of real size: no gradient check, parity by sampled outputs, timed
+  double gradient_tolerance =
+      0;                        // 0: the default of tests/generated; else the reason stands on the same line
+  double parity_tolerance = 0;  // likewise, relative to the largest reference value
+  std::vector<int> no_gradient{};  // inputs that the op declares constant
+};
+
+template <class T, class... A> std::shared_ptr<const Op> make_op(A&&... args) {
+  return std::make_shared<const T>(std::forward<A>(args)...);
+}
+
+}  // namespace millrace

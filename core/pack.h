@@ -1,0 +1,63 @@
+// pack: one flat vector out of slices, out[offset_i + k] = in_i[k], zero between them. The gradients of a net
+// become the flat buffer that optimizers and norms read. Each slice may be computed in its place there, and
+// then nothing is copied.
+#pragma once
+
+#include <vector>
+
+#include "core/graph.h"
+#include "core/registry.h"
+
+namespace millrace {
+
+struct PackAttrs {
+  int64_t total = 0;             // elements of the result
+  std::vector<int64_t> offsets;  // of each slice, in elements, rising
+
+  template <class V> void visit(V v) const {
+    v("total", total);
+    v("offsets", offsets);
+  }
+};
+
+struct Pack : OpBase<Pack, PackAttrs> {
+  using OpBase::OpBase;
+  static constexpr const char* kName = "pack";
+
+  std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
+    int64_t end = 0;
+    bool fits = in.size() == attrs.offsets.size();
+    for (size_t i = 0; fits && i < in.size(); ++i) {
+      fits = attrs.offsets[i] >= end && in[i].dtype == real;
+      end = attrs.offsets[i] + in[i].shape.count();
+    }
+    if (!fits || end > attrs.total) {
+      fail(ErrorKind::runtime,
+           {kName, "slices in order, apart, within " + std::to_string(attrs.total), attributes(), ""});
+    }
+    return {{{attrs.total}, real}};
+  }
+  bool has_gradient() const override { return false; }  // it only gathers gradients
+  std::vector<Sharing> sharing() const override {
+    std::vector<Sharing> licences;
+    for (size_t i = 0; i < attrs.offsets.size(); ++i) {
+      licences.push_back({.out = 0, .in = static_cast<int>(i), .offset = attrs.offsets[i]});
+    }
+    return licences;
+  }
+
+  static std::vector<Case> cases() {
+    return {{.name = "gaps",
+             .op = make_op<Pack>(PackAttrs{.total = 20, .offsets = {0, 8, 16}}),
+             .in = {{{2, 3}}, {{8}}, {{1}}}},
+            {.name = "offset", .op = make_op<Pack>(PackAttrs{.total = 9, .offsets = {4}}), .in = {{{3}}}}};
+  }
+};
+
+inline Value pack(Graph& g, std::span<const Value> slices, PackAttrs attrs) {
+  return g.add(make_op<Pack>(std::move(attrs)), slices).front();
+}
+
+inline void register_pack(Registry& r) { r.add_op<Pack>(); }
+
+}  // namespace millrace

@@ -1,0 +1,191 @@
+#include "core/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/copy.h"
+#include "core/passes.h"
+#include "core/storage.h"
+
+namespace millrace {
+namespace {
+
+std::vector<Spec> specs_of(const Graph& g, const std::vector<Value>& values) {
+  std::vector<Spec> specs;
+  for (Value v : values) specs.push_back(g.spec(v));
+  return specs;
+}
+
+// The heuristic policy: the most preferred version that can do the node.
+void choose_kernel(PlanStep& step, const std::vector<Spec>& in, const std::vector<Spec>& out,
+                   const PlanOptions& options) {
+  const std::string op(step.op->name());
+  const auto wanted = options.versions.find(op);
+  for (const Kernel* kernel : Registry::get().kernels(op, options.device, out.front().dtype)) {
+    if (wanted != options.versions.end() && wanted->second != kernel->version) continue;
+    std::optional<Prepared> prepared = kernel->prepare ? kernel->prepare(*step.op, in, out) : Prepared{};
+    if (!prepared) continue;
+    step.kernel = kernel;
+    step.prepared = std::move(*prepared);
+    return;
+  }
+  fail(ErrorKind::runtime,
+       {step.name,
+        fmt::format("a kernel for '{}' in {} on {}", op, name_of(out.front().dtype), options.device),
+        "none that can do " + out.front().to_string(),
+        wanted == options.versions.end() ? "" : "asked for was version '" + wanted->second + "'"});
+}
+
+PlanStep make_step(const Graph& g, const Node& node, const PlanOptions& options) {
+  PlanStep step{.op = node.op,
+                .name = node.name,
+                .kernel = nullptr,
+                .prepared = {},
+                .in = node.in,
+                .out = node.out,
+                .workspace_offset = 0,
+                .cost = {}};
+  const std::vector<Spec> in = specs_of(g, node.in), out = specs_of(g, node.out);
+  choose_kernel(step, in, out, options);
+  step.cost = node.op->cost(in, out);
+  return step;
+}
+
+void append_copies(Plan& plan, const Graph& g, const Storage& storage, const PlanOptions& options) {
+  for (const Update& u : storage.copies) {
+    PlanStep step{.op = make_op<Copy>(),
+                  .name = "update/" + g.info(u.state).name,
+                  .kernel = nullptr,
+                  .prepared = {},
+                  .in = {u.next},
+                  .out = {u.state},
+                  .workspace_offset = 0,
+                  .cost = {}};
+    choose_kernel(step, {g.spec(u.next)}, {g.spec(u.state)}, options);
+    step.cost = step.op->cost(std::vector{g.spec(u.next)}, std::vector{g.spec(u.state)});
+    plan.steps.push_back(std::move(step));
+  }
+}
+
+void place_in_arena(Plan& plan, Storage storage) {
+  const auto end = static_cast<int64_t>(plan.steps.size());
+  std::vector<size_t> workspace_of;
+  for (size_t k = 0; k < plan.steps.size(); ++k) {
+    const int64_t bytes = plan.steps[k].prepared.workspace_bytes;
+    if (bytes == 0) continue;
+    workspace_of.push_back(k);
+    storage.buffers.push_back({bytes, 0, static_cast<int64_t>(k), static_cast<int64_t>(k)});
+  }
+  plan.arena_bytes = assign_offsets(storage.buffers);
+  for (size_t i = 0; i < workspace_of.size(); ++i) {
+    plan.steps[workspace_of[i]].workspace_offset =
+        storage.buffers[storage.buffers.size() - workspace_of.size() + i].offset;
+  }
+  for (Place& place : storage.places) {
+    if (place.where == Place::Where::arena)
+      place.offset += storage.buffers[static_cast<size_t>(place.buffer)].offset;
+  }
+  for (int64_t k = 0; k < end; ++k) {
+    int64_t live = 0;
+    for (const ArenaBuffer& b : storage.buffers) live += b.first <= k && k <= b.last ? b.bytes : 0;
+    plan.bound_bytes = std::max(plan.bound_bytes, live);
+  }
+  plan.places = std::move(storage.places);
+  plan.buffers = std::move(storage.buffers);
+}
+
+void sum_up(Plan& plan, const Graph& g) {
+  plan.values_bytes = 0;
+  for (int32_t id = 0; id < g.value_count(); ++id) {
+    const Spec& spec = g.spec(Value{id});
+    plan.specs.push_back(spec);
+    const Place& place = plan.places[static_cast<size_t>(id)];
+    if (place.where == Place::Where::state) {
+      const int64_t end = place.offset / size_of(spec.dtype) + spec.shape.count();
+      Spec& need = plan.state.try_emplace(place.region, Spec{{0}, spec.dtype}).first->second;
+      need.shape = {std::max(need.shape[0], end)};
+    }
+    if (place.where == Place::Where::input) plan.input_bytes += spec.bytes();
+    if (g.info(Value{id}).node >= 0) plan.values_bytes += spec.bytes();
+  }
+  for (const PlanStep& step : plan.steps) {
+    plan.values_bytes += step.prepared.workspace_bytes;
+    plan.cost.flop += step.cost.flop;
+    plan.cost.bytes += step.cost.bytes;
+  }
+}
+
+std::string place_text(const Place& p) {
+  switch (p.where) {
+    case Place::Where::arena:
+      return fmt::format("arena+{}", p.offset);
+    case Place::Where::input:
+      return "input " + p.region;
+    case Place::Where::state:
+      return fmt::format("{}+{}", p.region, p.offset);
+  }
+  return {};
+}
+
+}  // namespace
+
+Plan make_plan(const Graph& original, const PlanOptions& options) {
+  const Graph g = options.rewrite ? remove_dead_nodes(join_equal_nodes(original)) : original;
+  Plan plan;
+  plan.device = options.device;
+  for (const Node& node : g.nodes()) plan.steps.push_back(make_step(g, node, options));
+  Storage storage = assign_storage(g);
+  append_copies(plan, g, storage, options);
+  place_in_arena(plan, std::move(storage));
+  plan.inputs = g.inputs();
+  plan.outputs = g.outputs();
+  sum_up(plan, g);
+  return plan;
+}
+
+std::string Plan::to_string() const {
+  std::string text = fmt::format("{:<44} {:<22} {:>20} {:>10} {:>10}  {}\n", "node", "kernel", "output",
+                                 "MFLOP", "KiB", "place");
+  for (const PlanStep& s : steps) {
+    const auto out = static_cast<size_t>(s.out.front().id);
+    std::string version = s.kernel->version;
+    if (!s.prepared.implementation.empty()) version += " " + s.prepared.implementation;
+    text +=
+        fmt::format("{:<44} {:<22} {:>20} {:>10.2f} {:>10.1f}  {}\n", s.name, version, specs[out].to_string(),
+                    s.cost.flop / 1e6, s.cost.bytes / 1024, place_text(places[out]));
+  }
+  const double mib = 1.0 / (1 << 20);
+  text += fmt::format("{} nodes on {}, {:.3f} GFLOP, {:.1f} MiB read and written\n", steps.size(), device,
+                      cost.flop / 1e9, cost.bytes * mib);
+  int64_t state_bytes = 0;
+  for (const auto& [name, spec] : state) {
+    text += fmt::format("state {:<12} {:>10.2f} MiB\n", name, spec.bytes() * mib);
+    state_bytes += spec.bytes();
+  }
+  text += fmt::format("inputs             {:>10.2f} MiB\n", input_bytes * mib);
+  text +=
+      fmt::format("arena              {:>10.2f} MiB ({:.2f} all values side by side, {:.2f} live at once)\n",
+                  arena_bytes * mib, values_bytes * mib, bound_bytes * mib);
+  text += fmt::format("in all             {:>10.2f} MiB\n", (arena_bytes + input_bytes + state_bytes) * mib);
+  text += "fingerprint " + fingerprint() + "\n";
+  return text;
+}
+
+std::string Plan::fingerprint() const {
+  uint64_t hash = 1469598103934665603ull;  // FNV-1a
+  auto mix = [&](const std::string& s) {
+    for (unsigned char c : s) hash = (hash ^ c) * 1099511628211ull;
+    hash = (hash ^ 0xff) * 1099511628211ull;
+  };
+  mix(device);
+  for (const PlanStep& s : steps) {
+    mix(std::string(s.op->name()) + "{" + s.op->attributes() + "}" + s.kernel->version +
+        s.prepared.implementation);
+    for (Value v : s.in) mix(specs[static_cast<size_t>(v.id)].to_string() + std::to_string(v.id));
+    for (Value v : s.out) mix(specs[static_cast<size_t>(v.id)].to_string() + std::to_string(v.id));
+  }
+  return fmt::format("{:016x}", hash);
+}
+
+}  // namespace millrace

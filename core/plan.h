@@ -1,0 +1,76 @@
+// Plan: everything about a step that is decided before it runs. Which kernel computes each node, where each
+// value lies, how much memory all of it takes. It is data: it prints, has a fingerprint, and can be tested.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/graph.h"
+#include "core/registry.h"
+
+namespace millrace {
+
+// Where a value lies.
+struct Place {
+  enum class Where { arena, input, state };
+  Where where = Where::arena;
+  std::string region;   // name of the input or of the state's buffer
+  int64_t offset = 0;   // bytes, from the start of the region
+  int32_t buffer = -1;  // arena only: index into Plan::buffers
+};
+
+// A piece of the arena, live from step `first` to step `last`. Values that share storage are one buffer.
+struct ArenaBuffer {
+  int64_t bytes = 0;
+  int64_t offset = 0;
+  int64_t first = 0, last = 0;
+};
+
+struct PlanStep {
+  std::shared_ptr<const Op> op;
+  std::string name;
+  const Kernel* kernel = nullptr;
+  Prepared prepared;
+  std::vector<Value> in, out;
+  int64_t workspace_offset = 0;
+  Cost cost;
+};
+
+struct PlanOptions {
+  std::string device = "cpu";
+  // Op -> version, where the heuristic's choice is not wanted (tests, benchmarks).
+  std::map<std::string, std::string> versions{};
+  // Off: each node and value as the net wrote it, which makes a failure easier to read.
+  bool rewrite = true;
+};
+
+class Plan {
+ public:
+  std::string device;
+  std::vector<PlanStep> steps;
+  std::vector<Spec> specs;    // per value
+  std::vector<Place> places;  // per value
+  std::vector<ArenaBuffer> buffers;
+  std::map<std::string, Value> inputs, outputs;
+  std::map<std::string, Spec>
+      state;  // buffers of the State that the plan touches, and how far it reaches into them
+
+  int64_t arena_bytes = 0;
+  int64_t values_bytes =
+      0;  // all values side by side, workspaces included: what a run without a planner would take
+  int64_t bound_bytes = 0;  // the most that is live at once: no arena can be smaller
+  int64_t input_bytes = 0;
+  Cost cost;
+
+  // A table of nodes with kernels, FLOP, bytes and places, and the sums.
+  std::string to_string() const;
+  // Of all that decides the result to the last bit: ops, shapes, kernels, order.
+  std::string fingerprint() const;
+};
+
+// Throws when a node has no kernel on the device: the message names op, device and node.
+Plan make_plan(const Graph& graph, const PlanOptions& options = {});
+
+}  // namespace millrace

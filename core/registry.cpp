@@ -1,0 +1,42 @@
+#include "core/registry.h"
+
+#include <algorithm>
+#include <set>
+
+namespace millrace {
+
+void register_ops(Registry& registry);  // generated
+namespace cpu {
+void register_kernels(Registry& registry);  // generated
+}
+
+Registry& Registry::mutable_registry() {
+  static Registry registry = [] {
+    Registry r;
+    register_ops(r);
+    cpu::register_kernels(r);
+    return r;
+  }();
+  return registry;
+}
+
+const Registry& Registry::get() { return mutable_registry(); }
+
+std::vector<const Kernel*> Registry::kernels(std::string_view op, std::string_view device,
+                                             Dtype dtype) const {
+  std::vector<const Kernel*> found;
+  for (const Kernel& k : kernels_) {
+    if (k.op == op && k.device == device && k.dtype == dtype) found.push_back(&k);
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Kernel* a, const Kernel* b) { return a->preference > b->preference; });
+  return found;
+}
+
+std::vector<std::string> Registry::devices() const {
+  std::set<std::string> names;
+  for (const Kernel& k : kernels_) names.insert(k.device);
+  return {names.begin(), names.end()};
+}
+
+}  // namespace millrace

@@ -1,0 +1,85 @@
+// Registry: (op, device, dtype, version) -> kernel. Planner, tests and benchmarks enumerate it. It is filled
+// once, by calls that CMake generates from the names of the op headers.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/op.h"
+#include "core/tensor.h"
+
+namespace millrace {
+
+// What a kernel version decided for one node, once, at plan time.
+struct Prepared {
+  std::shared_ptr<const void>
+      state;                    // whatever the kernel wants to find again, for instance a library's primitive
+  int64_t workspace_bytes = 0;  // scratch, inside the arena, only while the kernel runs
+  std::string implementation;   // printed in the plan, for instance oneDNN's name for its code
+};
+
+struct KernelArgs {
+  const Op& op;
+  std::span<const Tensor> in, out;
+  void* workspace = nullptr;
+  const void* prepared = nullptr;  // Prepared::state
+
+  // The attributes of the op: args.attrs<Warp>().
+  template <class T> const auto& attrs() const { return static_cast<const T&>(op).attrs; }
+};
+
+// Overwrites every element of every output. Computes; never allocates, throws or checks.
+using KernelFn = void (*)(const KernelArgs&);
+// Nothing: this version cannot do this node.
+using PrepareFn = std::optional<Prepared> (*)(const Op&, std::span<const Spec> in, std::span<const Spec> out);
+
+struct Kernel {
+  std::string op;
+  std::string device;   // "cpu", "cuda-sim", "cuda"
+  std::string version;  // "plain", "onednn", ...
+  Dtype dtype = Dtype::f32;
+  KernelFn run = nullptr;
+  PrepareFn prepare = nullptr;
+  int preference = 0;  // the `heuristic` policy takes the highest that can do the node
+};
+
+struct OpEntry {
+  std::string name;
+  bool has_gradient = true;
+  std::vector<Case> (*cases)() = nullptr;
+};
+
+class Registry {
+ public:
+  // The one registry, filled.
+  static const Registry& get();
+
+  template <class T> void add_op() { ops_.push_back({T::kName, T{}.has_gradient(), &T::cases}); }
+  void add_kernel(Kernel kernel) { kernels_.push_back(std::move(kernel)); }
+
+  const std::vector<OpEntry>& ops() const { return ops_; }
+  // All versions for one op, highest preference first.
+  std::vector<const Kernel*> kernels(std::string_view op, std::string_view device, Dtype dtype) const;
+  const std::vector<Kernel>& all_kernels() const { return kernels_; }
+  std::vector<std::string> devices() const;
+
+  // For tests that register deliberately wrong kernels, and for backends in libraries of their own.
+  static Registry& mutable_registry();
+
+ private:
+  std::vector<OpEntry> ops_;
+  std::vector<Kernel> kernels_;
+};
+
+// Registers one CPU kernel template for double, the truth of all tests, and float.
+inline void add_cpu_kernel(Registry& r, const char* op, KernelFn f32, KernelFn f64,
+                           const char* version = "plain") {
+  r.add_kernel({.op = op, .device = "cpu", .version = version, .dtype = Dtype::f64, .run = f64});
+  r.add_kernel({.op = op, .device = "cpu", .version = version, .dtype = Dtype::f32, .run = f32});
+}
+
+}  // namespace millrace

@@ -1,0 +1,180 @@
+#include "core/session.h"
+
+#include <chrono>
+#include <cmath>
+
+namespace millrace {
+namespace {
+
+constexpr uint8_t kPoison = 0xff;  // as bytes of a float or double: NaN
+
+}  // namespace
+
+std::string BadNode::to_string() const {
+  return node + ", output " + std::to_string(output) + ", element " + std::to_string(element) + ": " +
+         std::to_string(value);
+}
+
+std::vector<double> to_double(const Tensor& t) {
+  std::vector<double> result(static_cast<size_t>(t.count()));
+  for (size_t k = 0; k < result.size(); ++k) {
+    result[k] = t.dtype == Dtype::f64 ? t.as<double>()[k] : static_cast<double>(t.as<float>()[k]);
+  }
+  return result;
+}
+
+Session::Session(Plan plan, State& state, SessionOptions options)
+    : plan_(std::move(plan)),
+      state_(state),
+      device_(state.device()),
+      poison_(options.poison),
+      arena_(options.arena) {
+  for (const auto& [name, spec] : plan_.state) {
+    if (!state_.has(name)) {
+      state_.create(name, spec.dtype, spec.shape[0]);
+    } else if (state_.at(name).count() < spec.shape[0] || state_.at(name).dtype != spec.dtype) {
+      fail(ErrorKind::runtime, {"state " + name, "at least " + spec.to_string(),
+                                std::to_string(state_.at(name).count()) + " elements", ""});
+    }
+  }
+  if (!arena_) {
+    own_arena_ = Memory(device_, plan_.arena_bytes);
+    arena_ = &own_arena_;
+  } else if (arena_->bytes() < plan_.arena_bytes) {
+    fail(ErrorKind::runtime, {"session", "an arena of " + std::to_string(plan_.arena_bytes) + " bytes",
+                              std::to_string(arena_->bytes()), ""});
+  }
+  int64_t input_bytes = 0;
+  for (const auto& [name, v] : plan_.inputs)
+    input_bytes += align_up(plan_.specs[static_cast<size_t>(v.id)].bytes());
+  inputs_ = Memory(device_, input_bytes);
+  device_.fill_bytes(inputs_.data(), 0, input_bytes);
+  bind();
+}
+
+void Session::bind() {
+  std::map<std::string, int64_t> slot;
+  int64_t next = 0;
+  for (const auto& [name, v] : plan_.inputs) {
+    slot[name] = next;
+    next += align_up(plan_.specs[static_cast<size_t>(v.id)].bytes());
+  }
+  for (size_t id = 0; id < plan_.places.size(); ++id) {
+    const Place& place = plan_.places[id];
+    char* data = nullptr;
+    if (place.where == Place::Where::arena)
+      data = arena_->at(place.offset);
+    else if (place.where == Place::Where::input)
+      data = inputs_.at(slot.at(place.region));
+    else
+      data = state_.at(place.region).as<char>() + place.offset;
+    values_.push_back({.data = data, .shape = plan_.specs[id].shape, .dtype = plan_.specs[id].dtype});
+  }
+  for (const PlanStep& step : plan_.steps) {
+    for (Value v : step.in) operands_.push_back(values_[static_cast<size_t>(v.id)]);
+    for (Value v : step.out) operands_.push_back(values_[static_cast<size_t>(v.id)]);
+  }
+  const Tensor* operand = operands_.data();
+  for (const PlanStep& step : plan_.steps) {
+    KernelArgs args{.op = *step.op,
+                    .in = {operand, step.in.size()},
+                    .out = {operand + step.in.size(), step.out.size()},
+                    .workspace = step.prepared.workspace_bytes ? arena_->at(step.workspace_offset) : nullptr,
+                    .prepared = step.prepared.state.get()};
+    operand += step.in.size() + step.out.size();
+    launches_.push_back({step.kernel->run, args});
+  }
+}
+
+void Session::set_bytes(const std::string& name, const void* values, int64_t count, Dtype dtype) {
+  const Tensor& t = tensor(plan_.inputs, name, "input");
+  if (t.count() != count || t.dtype != dtype) {
+    fail(ErrorKind::runtime,
+         {"input " + name,
+          std::to_string(t.count()) + " x " + std::string(name_of(t.dtype)) + " " + t.shape.to_string(),
+          std::to_string(count) + " x " + std::string(name_of(dtype)), ""});
+  }
+  device_.upload(t.data, values, t.bytes());
+}
+
+void Session::set_scalar(const std::string& input, double value) {
+  if (tensor(plan_.inputs, input, "input").dtype == Dtype::f64) {
+    set(input, &value, 1);
+  } else {
+    const auto single = static_cast<float>(value);
+    set(input, &single, 1);
+  }
+}
+
+const Tensor& Session::tensor(const std::map<std::string, Value>& names, const std::string& name,
+                              const char* what) const {
+  const auto found = names.find(name);
+  if (found != names.end()) return values_[static_cast<size_t>(found->second.id)];
+  std::string known;
+  for (const auto& [key, value] : names) known += (known.empty() ? "" : ", ") + key;
+  fail(ErrorKind::runtime, {"session", std::string("an ") + what + " among " + known, "'" + name + "'", ""});
+}
+
+void Session::run() {
+  if (poison_) device_.fill_bytes(arena_->data(), kPoison, plan_.arena_bytes);
+  for (size_t k = 0; k < launches_.size(); ++k) {
+    launch(k);
+    if (poison_) poison_dead(static_cast<int64_t>(k));
+  }
+  device_.synchronize();
+}
+
+void Session::poison_dead(int64_t after_step) {
+  for (const ArenaBuffer& b : plan_.buffers) {
+    if (b.last == after_step) device_.fill_bytes(arena_->at(b.offset), kPoison, b.bytes);
+  }
+}
+
+std::optional<BadNode> Session::run_checked() {
+  for (size_t k = 0; k < launches_.size(); ++k) {
+    launch(k);
+    device_.synchronize();
+    for (size_t o = 0; o < launches_[k].args.out.size(); ++o) {
+      Tensor host = launches_[k].args.out[o];
+      if (host.dtype != Dtype::f32 && host.dtype != Dtype::f64) continue;
+      std::vector<char> bytes(static_cast<size_t>(host.bytes()));
+      device_.download(bytes.data(), host.data, host.bytes());
+      host.data = bytes.data();
+      const std::vector<double> numbers = to_double(host);
+      for (size_t e = 0; e < numbers.size(); ++e) {
+        if (std::isfinite(numbers[e])) continue;
+        return BadNode{plan_.steps[k].name, static_cast<int>(o), static_cast<int64_t>(e), numbers[e]};
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<double> Session::run_timed() {
+  std::vector<double> seconds;
+  for (size_t k = 0; k < launches_.size(); ++k) {
+    const auto start = std::chrono::steady_clock::now();
+    launch(k);
+    device_.synchronize();
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return seconds;
+}
+
+std::vector<double> Session::get(const std::string& name) const {
+  Tensor host = output(name);
+  std::vector<char> bytes(static_cast<size_t>(host.bytes()));
+  device_.download(bytes.data(), host.data, host.bytes());
+  host.data = bytes.data();
+  return to_double(host);
+}
+
+double Session::get_scalar(const std::string& name) const {
+  const std::vector<double> all = get(name);
+  if (all.size() != 1) {
+    fail(ErrorKind::runtime, {"output " + name, "one element", std::to_string(all.size()), ""});
+  }
+  return all.front();
+}
+
+}  // namespace millrace

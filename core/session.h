@@ -1,0 +1,88 @@
+// Session: a plan with memory behind it. Write inputs, run(), read outputs, as often as you like; run()
+// allocates nothing.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/plan.h"
+#include "core/state.h"
+
+namespace millrace {
+
+struct SessionOptions {
+  // Memory that several sessions use in turn; at least plan.arena_bytes. None: the session has its own.
+  Memory* arena = nullptr;
+  // Tests: fills whatever is not live with NaN, so that a read of dead or never written memory shows.
+  bool poison = false;
+};
+
+// A value that is not finite, found by run_checked().
+struct BadNode {
+  std::string node;
+  int output = 0;
+  int64_t element = 0;
+  double value = 0;
+  std::string to_string() const;
+};
+
+class Session {
+ public:
+  // Creates the buffers of the State that the plan needs. The State outlives the session.
+  Session(Plan plan, State& state, SessionOptions options = {});
+
+  const Plan& plan() const { return plan_; }
+
+  // Copies `values` into an input; their number and type must be the input's.
+  template <class T> void set(const std::string& input, const T* values, int64_t count) {
+    set_bytes(input, values, count, dtype_of<T>());
+  }
+  template <class T> void set(const std::string& input, const std::vector<T>& values) {
+    set(input, values.data(), static_cast<int64_t>(values.size()));
+  }
+  // One real number, converted to the input's type.
+  void set_scalar(const std::string& input, double value);
+
+  void run();
+  // The same node by node; stops at the first node with an output that is not finite.
+  std::optional<BadNode> run_checked();
+  // The same, with the seconds that each step of the plan took.
+  std::vector<double> run_timed();
+
+  // Reads a result; real numbers only, converted to double.
+  std::vector<double> get(const std::string& output) const;
+  double get_scalar(const std::string& output) const;
+  // The memory of an input or output, valid until the next run.
+  const Tensor& output(const std::string& name) const { return tensor(plan_.outputs, name, "output"); }
+  const Tensor& input(const std::string& name) const { return tensor(plan_.inputs, name, "input"); }
+
+ private:
+  struct Launch {
+    KernelFn run;
+    KernelArgs args;
+  };
+
+  void set_bytes(const std::string& input, const void* values, int64_t count, Dtype dtype);
+  const Tensor& tensor(const std::map<std::string, Value>& names, const std::string& name,
+                       const char* what) const;
+  void bind();
+  void launch(size_t step) { launches_[step].run(launches_[step].args); }
+  void poison_dead(int64_t after_step);
+
+  Plan plan_;
+  State& state_;
+  Device& device_;
+  bool poison_;
+  Memory own_arena_, inputs_;
+  Memory* arena_;
+  std::vector<Tensor> values_;    // per value of the plan
+  std::vector<Tensor> operands_;  // of all launches, inputs before outputs
+  std::vector<Launch> launches_;
+};
+
+// Converts the elements of a real tensor in host memory.
+std::vector<double> to_double(const Tensor& t);
+
+}  // namespace millrace

@@ -1,0 +1,19 @@
+#include "core/add.h"
+
+#include "cpu/parallel.h"
+
+namespace millrace::cpu {
+namespace {
+
+template <class T> void add(const KernelArgs& args) {
+  const T* a = args.in[0].as<T>();
+  const T* b = args.in[1].as<T>();
+  T* y = args.out[0].as<T>();
+  parallel_for(args.out[0].count(), [&](int64_t k) { y[k] = a[k] + b[k]; });
+}
+
+}  // namespace
+
+void register_add(Registry& r) { add_cpu_kernel(r, Add::kName, add<float>, add<double>); }
+
+}  // namespace millrace::cpu

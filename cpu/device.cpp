@@ -1,0 +1,57 @@
+#include "core/device.h"
+
+#include <omp.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "core/error.h"
+
+namespace millrace {
+namespace {
+
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  }
+  return "unknown processor";
+}
+
+class CpuDevice final : public Device {
+ public:
+  std::string name() const override { return "cpu"; }
+  std::string description() const override {
+    return processor_name() + ", " + std::to_string(omp_get_max_threads()) + " threads";
+  }
+  void* allocate(int64_t bytes) override {
+    void* memory = std::aligned_alloc(kAlignment, static_cast<size_t>(align_up(bytes)));
+    if (!memory) {
+      fail(ErrorKind::device, {"cpu", std::to_string(bytes) + " bytes of memory", "none",
+                               "a smaller --batch, --height and --width, or --channels need less"});
+    }
+    return memory;
+  }
+  void release(void* memory) noexcept override { std::free(memory); }
+  void upload(void* to, const void* from, int64_t bytes) override { copy(to, from, bytes); }
+  void download(void* to, const void* from, int64_t bytes) override { copy(to, from, bytes); }
+  void fill_bytes(void* memory, uint8_t value, int64_t bytes) override {
+    if (bytes) std::memset(memory, value, static_cast<size_t>(bytes));
+  }
+  void synchronize() override {}
+
+ private:
+  static void copy(void* to, const void* from, int64_t bytes) {
+    if (bytes) std::memcpy(to, from, static_cast<size_t>(bytes));
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_device(const std::string& name) {
+  if (name == "cpu" || name == "auto") return std::make_unique<CpuDevice>();
+  fail(ErrorKind::device, {"--device", "auto or cpu", "'" + name + "'", "this build has no other device"});
+}
+
+}  // namespace millrace
