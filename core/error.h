@@ -29,10 +29,10 @@ class Error : public std::runtime_error {
 constexpr int kExitInterrupted = 75;
 
 struct Mismatch {
-  std::string where;     // op or file
-  std::string expected;  // "flow of shape (1,8,8,2)"
-  std::string got;       // "(1,8,8,3)"
-  std::string hint;      // optional: what to do
+  std::string where;      // op or file
+  std::string expected;   // "flow of shape (1,8,8,2)"
+  std::string got;        // "(1,8,8,3)"
+  std::string hint = {};  // optional: what to do
 };
 
 // "[where] expected <expected>, got <got>. <hint>"
