@@ -1,0 +1,102 @@
+// A run's folder:
+//   config.toml env.json result.json log.txt   written by the program
+//   metrics.jsonl                              one JSON object a step: step, seconds, loss, its terms
+//   events.out.tfevents.millrace               the same for TensorBoard (core/events.h)
+//   checkpoints/step_000123/                   model.safetensors, state.safetensors, DONE
+//   checkpoints/latest                         text: the folder name of the newest complete checkpoint
+//   lock                                       held, with its process number, while a process writes to the
+//   run
+// A process can be killed at any moment: a checkpoint is whole or has another name, and metrics.jsonl ends in
+// at most one torn line, which trim_metrics() drops.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/files.h"
+
+namespace millrace {
+
+constexpr std::string_view kModelFile = "model.safetensors";
+constexpr std::string_view kStateFile = "state.safetensors";
+
+struct Checkpoint {
+  int64_t step = 0;
+  std::filesystem::path path;  // .../checkpoints/step_000123
+};
+
+struct MetricsLine {
+  int64_t step = 0;
+  double seconds = 0;                                  // of this step
+  std::vector<std::pair<std::string, double>> values;  // loss and its terms; what is not finite becomes null
+};
+
+// Complete checkpoints of the run at `run`, by step. A checkpoint is complete when it has a file DONE and
+// each file that DONE lists has the listed size.
+std::vector<Checkpoint> list_checkpoints(const std::filesystem::path& run);
+
+// The one that checkpoints/latest names; where that is missing or not complete, the newest complete one.
+std::optional<Checkpoint> latest_checkpoint(const std::filesystem::path& run);
+
+// The model file that `path` means: a file itself, model.safetensors of a checkpoint folder, or that of a
+// run's latest checkpoint. ErrorKind::data where there is none.
+std::filesystem::path resolve_weights(const std::filesystem::path& path);
+
+// The one writer of a run. Errors of the file system are ErrorKind::runtime.
+class RunDir {
+ public:
+  // A new run, in a folder that need not exist. ErrorKind::usage when a run is there already.
+  static RunDir create(const std::filesystem::path& path);
+  // A run to go on with; removes what a killed process left half done. ErrorKind::usage when there is no run,
+  // or when another process writes to it.
+  static RunDir open(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path config_path() const { return path_ / "config.toml"; }
+  std::filesystem::path env_path() const { return path_ / "env.json"; }
+  std::filesystem::path result_path() const { return path_ / "result.json"; }
+  std::filesystem::path log_path() const { return path_ / "log.txt"; }
+  std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }
+  std::filesystem::path events_path() const { return path_ / "events.out.tfevents.millrace"; }
+  std::filesystem::path checkpoints_path() const { return path_ / "checkpoints"; }
+
+  void write_config(std::string_view toml) const { write_file_atomically(config_path(), toml); }
+  void write_env(std::string_view json) const { write_file_atomically(env_path(), json); }
+  void write_result(std::string_view json) const { write_file_atomically(result_path(), json); }
+
+  // One write call a line, so that readers see whole lines; synced by save_checkpoint().
+  void append_metrics(const MetricsLine& line);
+  // Keeps the lines with step <= last_step. Returns the number of lines dropped.
+  int64_t trim_metrics(int64_t last_step);
+
+  // `fill` writes the files of the checkpoint into the folder it is given. Replaces a checkpoint of the same
+  // step. When `fill` throws, nothing changes.
+  Checkpoint save_checkpoint(int64_t step,
+                             const std::function<void(const std::filesystem::path& folder)>& fill);
+  std::vector<Checkpoint> checkpoints() const { return list_checkpoints(path_); }
+  std::optional<Checkpoint> latest() const { return latest_checkpoint(path_); }
+
+  // Removes all checkpoints but the newest `n` >= 1, the latest, and that of `best_step`.
+  void keep(int64_t n, std::optional<int64_t> best_step) const;
+  // Removes the checkpoints of later steps, for a run that goes on from an earlier one.
+  void remove_checkpoints_after(int64_t last_step) const;
+
+ private:
+  explicit RunDir(std::filesystem::path path) : path_(std::move(path)) {}
+  void lock();
+  void clean_up() const;
+  void open_metrics();
+  void remove_checkpoint(const std::filesystem::path& folder) const;
+
+  std::filesystem::path path_;
+  FileHandle lock_;
+  FileHandle metrics_;
+};
+
+}  // namespace millrace
