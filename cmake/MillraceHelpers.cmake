@@ -65,7 +65,7 @@ endfunction()
 
 # Writes a file that defines ${NAMESPACE}::${FUNCTION}(Registry&), which calls register_<op> for each op of OPS.
 function(millrace_registration_file file)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "NAMESPACE;FUNCTION" "INCLUDES;OPS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "FAMILIES" "NAMESPACE;FUNCTION" "INCLUDES;OPS")
   set(includes "")
   set(declarations "")
   set(calls "")
@@ -74,6 +74,9 @@ function(millrace_registration_file file)
   endforeach()
   foreach(op IN LISTS arg_OPS)
     string(APPEND declarations "void register_${op}(Registry&);\n")
+    if(arg_FAMILIES)  # the ops that one header registers belong together
+      string(APPEND calls "  registry.begin_family(\"${op}\");\n")
+    endif()
     string(APPEND calls "  register_${op}(registry);\n")
   endforeach()
   file(CONFIGURE OUTPUT ${file} @ONLY CONTENT
@@ -101,7 +104,7 @@ function(millrace_generate_registration headers dir)
     cmake_path(RELATIVE_PATH header BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE relative)
     list(APPEND includes ${relative})
   endforeach()
-  millrace_registration_file(${dir}/register_ops.cpp NAMESPACE millrace FUNCTION register_ops
+  millrace_registration_file(${dir}/register_ops.cpp NAMESPACE millrace FUNCTION register_ops FAMILIES
                              INCLUDES core/registry.h ${includes} OPS ${ops})
   millrace_registration_file(${dir}/register_cpu.cpp NAMESPACE millrace::cpu FUNCTION register_kernels OPS ${ops})
 endfunction()

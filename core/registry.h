@@ -2,7 +2,7 @@
 // once, by calls that CMake generates from the names of the op headers.
 #pragma once
 
-#include <map>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -27,6 +27,7 @@ struct KernelArgs {
   std::span<const Tensor> in, out;
   void* workspace = nullptr;
   const void* prepared = nullptr;  // Prepared::state
+  void* stream = nullptr;          // of a CUDA device: its cudaStream_t
 
   // The attributes of the op: args.attrs<Warp>().
   template <class T> const auto& attrs() const { return static_cast<const T&>(op).attrs; }
@@ -49,6 +50,7 @@ struct Kernel {
 
 struct OpEntry {
   std::string name;
+  std::string family;  // the header that describes it: warp for warp, warp_dflow and warp_dimage
   bool has_gradient = true;
   std::vector<Case> (*cases)() = nullptr;
 };
@@ -58,13 +60,14 @@ class Registry {
   // The one registry, filled.
   static const Registry& get();
 
-  template <class T> void add_op() { ops_.push_back({T::kName, T{}.has_gradient(), &T::cases}); }
+  void begin_family(const std::string& name) { family_ = name; }
+  template <class T> void add_op() { ops_.push_back({T::kName, family_, T{}.has_gradient(), &T::cases}); }
   void add_kernel(Kernel kernel) { kernels_.push_back(std::move(kernel)); }
 
   const std::vector<OpEntry>& ops() const { return ops_; }
   // All versions for one op, highest preference first.
   std::vector<const Kernel*> kernels(std::string_view op, std::string_view device, Dtype dtype) const;
-  const std::vector<Kernel>& all_kernels() const { return kernels_; }
+  const std::deque<Kernel>& all_kernels() const { return kernels_; }
   std::vector<std::string> devices() const;
 
   // For tests that register deliberately wrong kernels, and for backends in libraries of their own.
@@ -72,7 +75,8 @@ class Registry {
 
  private:
   std::vector<OpEntry> ops_;
-  std::vector<Kernel> kernels_;
+  std::deque<Kernel> kernels_;  // plans point into it
+  std::string family_;
 };
 
 // Registers one CPU kernel template for double, the truth of all tests, and float.

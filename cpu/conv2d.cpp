@@ -1,0 +1,146 @@
+#include "cpu/conv2d.h"
+
+#include <algorithm>
+
+#include "cpu/parallel.h"
+#include "layers/conv2d.h"
+
+namespace millrace::cpu {
+namespace {
+
+// w(o,p,q,c): weights under the indices of the equations.
+template <class T> struct Weights {
+  T* data;
+  int64_t O, P, Q, I;
+  Weights(const Tensor& t) : data(t.as<T>()), O(t.shape[0]), P(t.shape[1]), Q(t.shape[2]), I(t.shape[3]) {}
+  T& operator()(int64_t o, int64_t p, int64_t q, int64_t c) const {
+    return data[((o * P + p) * Q + q) * I + c];
+  }
+};
+
+template <class T> void conv2d(const KernelArgs& args) {
+  const auto& a = args.attrs<Conv2d>();
+  const View4<const T> x(args.in[0]);
+  const Weights<const T> w(args.in[1]);
+  const T* b = args.in.size() == 3 ? args.in[2].as<T>() : nullptr;
+  const View4<T> y(args.out[0]);
+  parallel_rows(y.N * y.H, args.out[0].count() * w.I, [&](int64_t row) {
+    const int64_t n = row / y.H, i = row % y.H;
+    for (int64_t j = 0; j < y.W; ++j) {
+      for (int64_t o = 0; o < y.C; ++o) {
+        T sum = b ? b[o] : T(0);
+        for (int64_t p = 0; p < w.P; ++p) {
+          for (int64_t q = 0; q < w.Q; ++q) {
+            const int64_t xi = i * a.stride - a.pad + p, xj = j * a.stride - a.pad + q;
+            if (!x.inside(xi, xj)) continue;
+            for (int64_t c = 0; c < w.I; ++c) sum += x(n, xi, xj, c) * w(o, p, q, c);
+          }
+        }
+        y(n, i, j, o) = sum > 0 ? sum : static_cast<T>(a.negative_slope) * sum;
+      }
+    }
+  });
+}
+
+template <class T> void conv2d_dx(const KernelArgs& args) {
+  const auto& a = args.attrs<Conv2dDx>();
+  const View4<const T> dy(args.in[0]);
+  const Weights<const T> w(args.in[1]);
+  const View4<T> dx(args.out[0]);
+  parallel_rows(dx.N * dx.H, args.out[0].count() * w.O, [&](int64_t row) {
+    const int64_t n = row / dx.H, i = row % dx.H;
+    for (int64_t j = 0; j < dx.W; ++j) {
+      for (int64_t c = 0; c < dx.C; ++c) dx(n, i, j, c) = 0;
+      for (int64_t p = 0; p < w.P; ++p) {
+        for (int64_t q = 0; q < w.Q; ++q) {
+          const int64_t ni = i + a.pad - p, nj = j + a.pad - q;  // i' s and j' s
+          if (ni % a.stride != 0 || nj % a.stride != 0 || !dy.inside(ni / a.stride, nj / a.stride) ||
+              ni < 0 || nj < 0) {
+            continue;
+          }
+          for (int64_t o = 0; o < w.O; ++o) {
+            const T d = dy(n, ni / a.stride, nj / a.stride, o);
+            for (int64_t c = 0; c < dx.C; ++c) dx(n, i, j, c) += d * w(o, p, q, c);
+          }
+        }
+      }
+    }
+  });
+}
+
+template <class T> void conv2d_dw(const KernelArgs& args) {
+  const auto& a = args.attrs<Conv2dDw>();
+  const View4<const T> x(args.in[0]), dy(args.in[1]);
+  const Weights<T> dw(args.out[0]);
+  parallel_rows(dw.O * dw.P, args.in[1].count() * dw.I, [&](int64_t row) {
+    const int64_t o = row / dw.P, p = row % dw.P;
+    for (int64_t q = 0; q < dw.Q; ++q) {
+      for (int64_t c = 0; c < dw.I; ++c) dw(o, p, q, c) = 0;
+      for (int64_t n = 0; n < dy.N; ++n) {
+        for (int64_t i = 0; i < dy.H; ++i) {
+          for (int64_t j = 0; j < dy.W; ++j) {
+            const int64_t xi = i * a.stride - a.pad + p, xj = j * a.stride - a.pad + q;
+            if (!x.inside(xi, xj)) continue;
+            const T d = dy(n, i, j, o);
+            for (int64_t c = 0; c < dw.I; ++c) dw(o, p, q, c) += d * x(n, xi, xj, c);
+          }
+        }
+      }
+    }
+  });
+}
+
+// Rows are summed in chunks of fixed size, whose sums are added in order: the result does not depend on the
+// threads.
+constexpr int64_t kChunk = 1024;
+
+template <class T> void conv2d_db(const KernelArgs& args) {
+  const int64_t C = args.out[0].count(), rows = args.in[0].count() / C, chunks = (rows + kChunk - 1) / kChunk;
+  const T* dy = args.in[0].as<T>();
+  T* db = args.out[0].as<T>();
+  T* partial = static_cast<T*>(args.workspace);
+  parallel_rows(chunks, rows * C, [&](int64_t k) {
+    T* sum = partial + k * C;
+    std::fill(sum, sum + C, T(0));
+    for (int64_t row = k * kChunk; row < std::min(rows, (k + 1) * kChunk); ++row) {
+      for (int64_t c = 0; c < C; ++c) sum[c] += dy[row * C + c];
+    }
+  });
+  std::fill(db, db + C, T(0));
+  for (int64_t k = 0; k < chunks; ++k) {
+    for (int64_t c = 0; c < C; ++c) db[c] += partial[k * C + c];
+  }
+}
+
+template <class T>
+std::optional<Prepared> prepare_conv2d_db(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
+  const int64_t C = out[0].shape.count(), rows = in[0].shape.count() / C;
+  return Prepared{.state = {},
+                  .workspace_bytes = (rows + kChunk - 1) / kChunk * C * static_cast<int64_t>(sizeof(T)),
+                  .implementation = {}};
+}
+
+}  // namespace
+
+void register_conv2d(Registry& r) {
+  add_cpu_kernel(r, Conv2d::kName, conv2d<float>, conv2d<double>);
+  add_cpu_kernel(r, Conv2dDx::kName, conv2d_dx<float>, conv2d_dx<double>);
+  add_cpu_kernel(r, Conv2dDw::kName, conv2d_dw<float>, conv2d_dw<double>);
+  r.add_kernel({.op = Conv2dDb::kName,
+                .device = "cpu",
+                .version = "plain",
+                .dtype = Dtype::f64,
+                .run = conv2d_db<double>,
+                .prepare = prepare_conv2d_db<double>});
+  r.add_kernel({.op = Conv2dDb::kName,
+                .device = "cpu",
+                .version = "plain",
+                .dtype = Dtype::f32,
+                .run = conv2d_db<float>,
+                .prepare = prepare_conv2d_db<float>});
+#ifdef MILLRACE_HAVE_ONEDNN
+  register_conv2d_onednn(r);
+#endif
+}
+
+}  // namespace millrace::cpu

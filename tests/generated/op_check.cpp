@@ -1,0 +1,300 @@
+#include "tests/generated/op_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/session.h"
+
+namespace millrace::check {
+namespace {
+
+constexpr uint64_t kSeed = 20240607;
+constexpr double kStep = 1e-5;  // of central differences; cases draw at least ten steps from any kink
+
+uint64_t seed_of(const std::string& text) {
+  uint64_t hash = kSeed;
+  for (unsigned char c : text) hash = (hash ^ c) * 1099511628211ull;
+  return hash;
+}
+
+bool is_real(Dtype d) { return d == Dtype::f64 || d == Dtype::f32; }
+
+std::string input_name(size_t i) { return "in" + std::to_string(i); }
+
+template <class T> void set_as(Session& s, const std::string& name, const std::vector<double>& values) {
+  s.set(name, std::vector<T>(values.begin(), values.end()));
+}
+
+void set_input(Session& session, const std::string& name, const std::vector<double>& values) {
+  switch (session.input(name).dtype) {
+    case Dtype::f64:
+      return set_as<double>(session, name, values);
+    case Dtype::f32:
+      return set_as<float>(session, name, values);
+    case Dtype::u8:
+      return set_as<uint8_t>(session, name, values);
+    case Dtype::i32:
+      return set_as<int32_t>(session, name, values);
+    default:
+      return set_as<int64_t>(session, name, values);
+  }
+}
+
+struct Built {
+  Graph graph{Dtype::f64};
+  std::vector<Value> in, out, seeds;
+};
+
+Built build(const Case& test) {
+  Built b;
+  for (size_t i = 0; i < test.in.size(); ++i) {
+    const Dtype dtype = is_real(test.in[i].dtype) ? Dtype::f64 : test.in[i].dtype;
+    b.in.push_back(b.graph.input(input_name(i), Spec{test.in[i].shape, dtype}));
+  }
+  b.out = b.graph.add(test.op, b.in);
+  for (size_t o = 0; o < b.out.size(); ++o) b.graph.output("out" + std::to_string(o), b.out[o]);
+  return b;
+}
+
+std::vector<size_t> differentiable_inputs(const Case& test) {
+  std::vector<size_t> result;
+  for (size_t i = 0; i < test.in.size(); ++i) {
+    const bool constant =
+        std::count(test.no_gradient.begin(), test.no_gradient.end(), static_cast<int>(i)) > 0;
+    if (is_real(test.in[i].dtype) && !constant) result.push_back(i);
+  }
+  return result;
+}
+
+// L of the forward graph.
+double loss(Session& session, const std::vector<std::vector<double>>& r) {
+  session.run();
+  double sum = 0;
+  for (size_t o = 0; o < r.size(); ++o) {
+    const std::vector<double> out = session.get("out" + std::to_string(o));
+    for (size_t e = 0; e < out.size(); ++e) sum += r[o][e] * out[e];
+  }
+  return sum;
+}
+
+struct Worst {
+  double error = 0, scale = 0;
+  std::string where;
+  int64_t compared = 0;
+
+  void compare(double got, double want, const std::string& place) {
+    ++compared;
+    scale = std::max(scale, std::abs(want));
+    const double e = std::abs(got - want);
+    if (!(e <= error)) {  // a NaN becomes the worst and stays
+      if (!std::isnan(error)) {
+        error = e;
+        where = fmt::format("{}: got {:.9g}, expected {:.9g}", place, got, want);
+      }
+    }
+  }
+};
+
+// Memory with a guard zone on both sides, all of it one pattern before the kernel runs.
+class Guarded {
+ public:
+  Guarded(const Spec& spec, uint8_t pattern)
+      : bytes_(spec.bytes()),
+        pattern_(pattern),
+        memory_(static_cast<size_t>(bytes_ + 2 * kGuard + kAlignment), pattern) {
+    const auto address = reinterpret_cast<uintptr_t>(memory_.data()) + kGuard;
+    data_ = reinterpret_cast<uint8_t*>((address + kAlignment - 1) / kAlignment * kAlignment);
+    tensor = {.data = data_, .shape = spec.shape, .dtype = spec.dtype};
+  }
+  bool intact() const {
+    const uint8_t* begin = memory_.data();
+    const uint8_t* end = begin + memory_.size();
+    return std::all_of(begin, static_cast<const uint8_t*>(data_), [&](uint8_t b) { return b == pattern_; }) &&
+           std::all_of(static_cast<const uint8_t*>(data_) + bytes_, end,
+                       [&](uint8_t b) { return b == pattern_; });
+  }
+  Tensor tensor;
+
+ private:
+  static constexpr int64_t kGuard = 256;
+  int64_t bytes_;
+  uint8_t pattern_;
+  std::vector<uint8_t> memory_;
+  uint8_t* data_;
+};
+
+std::vector<Spec> input_specs(const Case& test, Dtype real) {
+  std::vector<Spec> specs;
+  for (const CaseInput& in : test.in) specs.push_back({in.shape, is_real(in.dtype) ? real : in.dtype});
+  return specs;
+}
+
+void fill_tensor(const Tensor& t, const std::vector<double>& values) {
+  for (size_t e = 0; e < values.size(); ++e) {
+    switch (t.dtype) {
+      case Dtype::f64:
+        t.as<double>()[e] = values[e];
+        break;
+      case Dtype::f32:
+        t.as<float>()[e] = static_cast<float>(values[e]);
+        break;
+      case Dtype::u8:
+        t.as<uint8_t>()[e] = static_cast<uint8_t>(values[e]);
+        break;
+      case Dtype::i32:
+        t.as<int32_t>()[e] = static_cast<int32_t>(values[e]);
+        break;
+      default:
+        t.as<int64_t>()[e] = static_cast<int64_t>(values[e]);
+    }
+  }
+}
+
+struct Run {
+  bool supported = true;
+  std::vector<std::vector<double>> out;
+  std::vector<std::vector<char>> bits;
+  Complaints complaints;
+};
+
+Run run_kernel(const Case& test, const Kernel& kernel, const std::vector<std::vector<double>>& inputs) {
+  Run run;
+  const std::vector<Spec> in_specs = input_specs(test, kernel.dtype);
+  const std::vector<Spec> out_specs = test.op->infer(in_specs, kernel.dtype);
+  Prepared prepared;
+  if (kernel.prepare) {
+    auto answer = kernel.prepare(*test.op, in_specs, out_specs);
+    run.supported = answer.has_value();
+    if (!answer) return run;
+    prepared = std::move(*answer);
+  }
+  std::vector<Guarded> buffers;
+  buffers.reserve(in_specs.size() + out_specs.size() + 1);
+  std::vector<Tensor> in, out;
+  for (size_t i = 0; i < in_specs.size(); ++i) {
+    in.push_back(buffers.emplace_back(in_specs[i], uint8_t{0xff}).tensor);
+    fill_tensor(in.back(), inputs[i]);
+  }
+  for (const Spec& s : out_specs) out.push_back(buffers.emplace_back(s, uint8_t{0xff}).tensor);
+  const Guarded& workspace = buffers.emplace_back(Spec{{prepared.workspace_bytes}, Dtype::u8}, uint8_t{0xff});
+  kernel.run({.op = *test.op,
+              .in = in,
+              .out = out,
+              .workspace = workspace.tensor.data,
+              .prepared = prepared.state.get()});
+  for (size_t b = 0; b < buffers.size(); ++b) {
+    if (!buffers[b].intact()) run.complaints.push_back(fmt::format("wrote outside of operand {}", b));
+  }
+  for (const Tensor& t : out) {
+    run.out.push_back(to_double(t));
+    run.bits.emplace_back(t.as<char>(), t.as<char>() + t.bytes());
+  }
+  return run;
+}
+
+}  // namespace
+
+std::vector<std::vector<double>> draw_inputs(const Case& test) {
+  Random random(seed_of(std::string(test.op->name()) + test.name));
+  std::vector<std::vector<double>> inputs;
+  for (const CaseInput& in : test.in) {
+    std::vector<double> values(static_cast<size_t>(in.shape.count()));
+    for (double& v : values) v = static_cast<float>(in.draw(random));
+    inputs.push_back(std::move(values));
+  }
+  return inputs;
+}
+
+Complaints gradient(const Case& test) {
+  const std::string title = std::string(test.op->name()) + " '" + test.name + "'";
+  std::vector<std::vector<double>> inputs = draw_inputs(test);
+  const std::vector<size_t> wanted = differentiable_inputs(test);
+  if (wanted.empty()) return {title + ": no input is differentiable, nothing was compared"};
+
+  Built forward = build(test), backward = build(test);
+  Random random(seed_of(title));
+  std::vector<std::vector<double>> r;
+  std::vector<Value> seeds, wanted_values;
+  for (size_t o = 0; o < backward.out.size(); ++o) {
+    seeds.push_back(backward.graph.input("r" + std::to_string(o), backward.graph.shape(backward.out[o])));
+    r.emplace_back(static_cast<size_t>(backward.graph.shape(seeds.back()).count()));
+    for (double& v : r.back()) v = random.uniform(.5, 1.5) * (random.integer(0, 1) ? 1 : -1);
+  }
+  for (size_t i : wanted) wanted_values.push_back(backward.in[i]);
+  const std::vector<Value> d = gradients(backward.graph, backward.out, seeds, wanted_values);
+  for (size_t k = 0; k < d.size(); ++k) backward.graph.output("d" + input_name(wanted[k]), d[k]);
+
+  auto device = make_device("cpu");
+  State state(*device);
+  const PlanOptions plain{.device = "cpu", .versions = {}, .rewrite = true};
+  Session f(make_plan(forward.graph, plain), state, {.arena = nullptr, .poison = true});
+  Session b(make_plan(backward.graph, plain), state, {.arena = nullptr, .poison = true});
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    set_input(f, input_name(i), inputs[i]);
+    set_input(b, input_name(i), inputs[i]);
+  }
+  for (size_t o = 0; o < r.size(); ++o) set_input(b, "r" + std::to_string(o), r[o]);
+  b.run();
+
+  Worst worst;
+  for (size_t i : wanted) {
+    const std::vector<double> analytic = b.get("d" + input_name(i));
+    for (size_t e = 0; e < inputs[i].size(); ++e) {
+      const double x = inputs[i][e];
+      inputs[i][e] = x + kStep;
+      set_input(f, input_name(i), inputs[i]);
+      const double above = loss(f, r);
+      inputs[i][e] = x - kStep;
+      set_input(f, input_name(i), inputs[i]);
+      const double below = loss(f, r);
+      inputs[i][e] = x;
+      worst.compare(analytic[e], (above - below) / (2 * kStep), fmt::format("input {} element {}", i, e));
+    }
+    set_input(f, input_name(i), inputs[i]);
+  }
+  const double tolerance = test.gradient_tolerance > 0 ? test.gradient_tolerance : kGradientTolerance;
+  if (worst.compared == 0) return {title + ": nothing was compared"};
+  if (!(worst.error <= tolerance * std::max(worst.scale, 1e-3))) {
+    return {fmt::format("{}: {} (largest derivative {:.3g}, tolerance {:.1g})", title, worst.where,
+                        worst.scale, tolerance)};
+  }
+  return {};
+}
+
+Complaints parity(const Case& test, const Kernel& kernel, bool& ran) {
+  const std::string title = fmt::format("{} '{}' {} {} {}", test.op->name(), test.name, kernel.device,
+                                        kernel.version, name_of(kernel.dtype));
+  const auto inputs = draw_inputs(test);
+  const Run first = run_kernel(test, kernel, inputs);
+  ran = first.supported;
+  if (!ran) return {};
+  Complaints complaints;
+  for (const std::string& c : first.complaints) complaints.push_back(title + ": " + c);
+  if (run_kernel(test, kernel, inputs).bits != first.bits) complaints.push_back(title + ": two runs differ");
+
+  const Kernel* truth = nullptr;
+  for (const Kernel* k : Registry::get().kernels(test.op->name(), "cpu", Dtype::f64)) {
+    if (k->version == "plain") truth = k;
+  }
+  if (!truth) return {title + ": there is no plain double kernel on the CPU"};
+  const Run reference = run_kernel(test, *truth, inputs);
+  const double fallback = kernel.dtype == Dtype::f64 ? kParityTolerance64 : kParityTolerance32;
+  const double tolerance = test.parity_tolerance > 0 ? test.parity_tolerance : fallback;
+  for (size_t o = 0; o < reference.out.size(); ++o) {
+    Worst worst;
+    for (size_t e = 0; e < reference.out[o].size(); ++e) {
+      worst.compare(first.out[o][e], reference.out[o][e], fmt::format("output {} element {}", o, e));
+    }
+    if (worst.compared == 0) complaints.push_back(title + ": nothing was compared");
+    if (!(worst.error <= tolerance * worst.scale)) {
+      complaints.push_back(fmt::format("{}: {} (largest {:.3g}, tolerance {:.1g})", title, worst.where,
+                                       worst.scale, tolerance));
+    }
+  }
+  return complaints;
+}
+
+}  // namespace millrace::check
