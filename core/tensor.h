@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/dtype.h"
+#include "core/hd.h"
 #include "core/shape.h"
 
 namespace millrace {
@@ -23,10 +24,10 @@ template <class T> struct View4 {
 
   View4(const Tensor& t) : data(t.as<T>()), N(t.shape[0]), H(t.shape[1]), W(t.shape[2]), C(t.shape[3]) {}
 
-  T& operator()(int64_t n, int64_t i, int64_t j, int64_t c) const {
+  MILLRACE_HD T& operator()(int64_t n, int64_t i, int64_t j, int64_t c) const {
     return data[((n * H + i) * W + j) * C + c];
   }
-  bool inside(int64_t i, int64_t j) const { return i >= 0 && i < H && j >= 0 && j < W; }
+  MILLRACE_HD bool inside(int64_t i, int64_t j) const { return i >= 0 && i < H && j >= 0 && j < W; }
 };
 
 }  // namespace millrace

@@ -30,6 +30,7 @@ constexpr int64_t kLargeSharedBytes = 227 * 1024;
 constexpr unsigned char kPoison = 0xFF;
 
 uint64_t current_seed = 1;
+uint64_t launches = 0;  // since the seed was set
 
 int64_t volume(const dim3& d) { return static_cast<int64_t>(d.x) * d.y * d.z; }
 
@@ -192,7 +193,7 @@ void Simulator::run(const Launch& launch) {
 
   // A new vector is exactly as long as asked for, so that ASan sees the first byte behind it.
   dynamic_shared_ = std::vector<unsigned char>(launch.shared_bytes);
-  shuffler_ = Shuffler(current_seed);
+  shuffler_ = Shuffler(current_seed == 0 ? 0 : current_seed + launches++);
   const int64_t blocks = volume(launch.grid);
   position.block_extent = launch.block;
   position.grid_extent = launch.grid;
@@ -362,7 +363,10 @@ void check_vector(const void* address, size_t bytes) {
                       "an address " + std::to_string(rest) + " bytes past one");
 }
 
-void set_order_seed(uint64_t seed) { current_seed = seed; }
+void set_order_seed(uint64_t seed) {
+  current_seed = seed;
+  launches = 0;
+}
 
 uint64_t order_seed() { return current_seed; }
 

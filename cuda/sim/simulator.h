@@ -20,7 +20,8 @@
 
 namespace millrace::cuda_sim::sim {
 
-// The order of blocks and threads in launches from now on; 0 is the order of their numbers. At first 1.
+// Decides the orders of the launches from now on; 0 is the order of the numbers of blocks and threads. At
+// first 1.
 void set_order_seed(uint64_t seed);
 uint64_t order_seed();
 

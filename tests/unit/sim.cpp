@@ -205,16 +205,24 @@ TEST_CASE("shared memory read before the block wrote it is NaN, in every block")
   for (const float value : out) CHECK(std::isnan(value));
 }
 
-TEST_CASE("the seed decides the order") {
+TEST_CASE("the seed decides the orders, one for each launch") {
   const auto order_of = [](uint64_t seed) {
     const OrderSeed order(seed);
-    std::vector<int> log(12);
+    std::vector<int> log(24);
     int next = 0;
-    launch(log_order, {.grid = 3, .block = 4}, nullptr, log.data(), &next);
-    CHECK(next == 12);
+    for (int i = 0; i < 2; ++i) launch(log_order, {.grid = 3, .block = 4}, nullptr, log.data(), &next);
+    CHECK(next == 24);
     return log;
   };
-  CHECK(order_of(0) == std::vector<int>{0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23});
+  const auto first_launch = [](const std::vector<int>& log) {
+    return std::vector<int>(log.begin(), log.begin() + 12);
+  };
+  const auto second_launch = [](const std::vector<int>& log) {
+    return std::vector<int>(log.begin() + 12, log.end());
+  };
+  CHECK(first_launch(order_of(0)) == std::vector<int>{0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23});
+  CHECK(second_launch(order_of(0)) == first_launch(order_of(0)));
+  CHECK(second_launch(order_of(7)) != first_launch(order_of(7)));
   CHECK(order_of(7) == order_of(7));
   CHECK(order_of(7) != order_of(8));
   CHECK(order_of(7) != order_of(0));
