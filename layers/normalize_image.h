@@ -1,0 +1,61 @@
+// normalize_image: what the nets see of 8-bit frames.
+//
+//   y(n,i,j,c) = (x(n,i,j,c) - mean(c mod 3)) * scale
+//
+// x (N,H,W,3T) u8, frame-major, B G R; y of the same shape, real. The means are those of BGR on ImageNet and
+// the scale is 1/255 (hidden two-stream reference, section 2; the authors' training code rounds it to
+// 0.0039216, their test code does not). Range about [-.48, .59]. No gradient: images are data.
+#pragma once
+
+#include "core/graph.h"
+#include "core/registry.h"
+
+namespace millrace {
+
+struct NormalizeImageAttrs {
+  double mean_b = 104, mean_g = 117, mean_r = 123;
+  double scale = 1.0 / 255;
+
+  template <class V> void visit(V v) const {
+    v("mean_b", mean_b);
+    v("mean_g", mean_g);
+    v("mean_r", mean_r);
+    v("scale", scale);
+  }
+};
+
+struct NormalizeImage : OpBase<NormalizeImage, NormalizeImageAttrs> {
+  using OpBase::OpBase;
+  static constexpr const char* kName = "normalize_image";
+
+  std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
+    const Shape& x = in[0].shape;
+    if (x.rank() != 4 || x[3] == 0 || x[3] % 3 != 0 || in[0].dtype != Dtype::u8) {
+      fail(ErrorKind::runtime, {kName, "u8 frames (N,H,W,3T)", in[0].to_string(), ""});
+    }
+    return {{x, real}};
+  }
+  bool has_gradient() const override { return false; }
+
+  static std::vector<Case> cases() {
+    const Draw pixel = [](Random& r) { return static_cast<double>(r.integer(0, 255)); };
+    const NormalizeImageAttrs other{.mean_b = 0, .mean_g = 1, .mean_r = 255, .scale = 2};
+    return {{.name = "small", .op = make_op<NormalizeImage>(), .in = {{{2, 3, 5, 6}, pixel, Dtype::u8}}},
+            {.name = "one pixel", .op = make_op<NormalizeImage>(), .in = {{{1, 1, 1, 3}, pixel, Dtype::u8}}},
+            {.name = "other constants",
+             .op = make_op<NormalizeImage>(other),
+             .in = {{{1, 2, 2, 9}, pixel, Dtype::u8}}},
+            {.name = "benchmark",
+             .op = make_op<NormalizeImage>(),
+             .in = {{{4, 224, 224, 33}, pixel, Dtype::u8}},
+             .benchmark = true}};
+  }
+};
+
+inline Value normalize_image(Graph& g, Value x, NormalizeImageAttrs attrs = {}) {
+  return g.add1(make_op<NormalizeImage>(attrs), {x});
+}
+
+inline void register_normalize_image(Registry& r) { r.add_op<NormalizeImage>(); }
+
+}  // namespace millrace
