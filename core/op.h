@@ -72,6 +72,9 @@ class Op {
   virtual std::vector<Value> grad(const GradArgs& args) const;
   virtual Cost cost(std::span<const Spec> in, std::span<const Spec> out) const;
   virtual std::vector<Sharing> sharing() const { return {}; }
+  // One op that computes next(this(...)), where there is one: a convolution absorbs the activation behind it. Asked after
+  // gradients() and only when nothing else reads what lies between.
+  virtual std::shared_ptr<const Op> absorb(const Op& /*next*/) const { return nullptr; }
 };
 
 // --- attributes

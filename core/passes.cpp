@@ -70,4 +70,41 @@ Graph join_equal_nodes(const Graph& graph) {
   return rewriter.finish();
 }
 
+namespace {
+
+// How many nodes, outputs and updates read each value.
+std::vector<int> reader_counts(const Graph& graph) {
+  std::vector<int> readers(static_cast<size_t>(graph.value_count()));
+  for (const Node& node : graph.nodes()) {
+    for (Value v : node.in) ++readers[static_cast<size_t>(v.id)];
+  }
+  for (const auto& [name, v] : graph.outputs()) ++readers[static_cast<size_t>(v.id)];
+  for (const Update& u : graph.updates()) ++readers[static_cast<size_t>(u.next.id)];
+  return readers;
+}
+
+}  // namespace
+
+Graph fuse_nodes(const Graph& graph) {
+  const std::vector<int> readers = reader_counts(graph);
+  Rewriter rewriter(graph);
+  for (const Node& node : graph.nodes()) {
+    const int32_t before = node.in.size() == 1 ? graph.info(node.in[0]).node : -1;
+    const Node* producer = before < 0 ? nullptr : &graph.nodes()[static_cast<size_t>(before)];
+    std::shared_ptr<const Op> joined;
+    if (producer && producer->out.size() == 1 && readers[static_cast<size_t>(node.in[0].id)] == 1) {
+      joined = producer->op->absorb(*node.op);
+    }
+    if (!joined) {
+      rewriter.keep(node);
+      continue;
+    }
+    // The producer, kept before, has no reader any more: it goes with the dead nodes.
+    std::vector<Value> in;
+    for (Value v : producer->in) in.push_back(rewriter[v]);
+    rewriter.set(node.out[0], rewriter.emit(std::move(joined), in, producer->name).front());
+  }
+  return remove_dead_nodes(rewriter.finish());
+}
+
 }  // namespace millrace

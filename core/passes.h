@@ -11,6 +11,9 @@ namespace millrace {
 Graph remove_dead_nodes(const Graph& graph);
 // Joins nodes with the same op, attributes and inputs.
 Graph join_equal_nodes(const Graph& graph);
+// Joins a node with the one before it where that can absorb it (Op::absorb), so that what lies between is
+// never written.
+Graph fuse_nodes(const Graph& graph);
 
 // Copies a graph node by node into a new one; a pass decides per node what to append instead.
 class Rewriter {

@@ -131,7 +131,7 @@ std::string place_text(const Place& p) {
 }  // namespace
 
 Plan make_plan(const Graph& original, const PlanOptions& options) {
-  const Graph g = options.rewrite ? remove_dead_nodes(join_equal_nodes(original)) : original;
+  const Graph g = options.rewrite ? fuse_nodes(remove_dead_nodes(join_equal_nodes(original))) : original;
   Plan plan;
   plan.device = options.device;
   for (const Node& node : g.nodes()) plan.steps.push_back(make_step(g, node, options));

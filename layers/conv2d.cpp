@@ -1,5 +1,7 @@
 #include "layers/conv2d.h"
 
+#include "layers/leaky_relu.h"
+
 namespace millrace {
 namespace {
 
@@ -89,6 +91,14 @@ Cost Conv2d::cost(std::span<const Spec> in, std::span<const Spec> out) const {
   Cost cost = Op::cost(in, out);
   cost.flop = 2 * macs(out[0].shape, in[1].shape);
   return cost;
+}
+
+std::shared_ptr<const Op> Conv2d::absorb(const Op& next) const {
+  const auto* activation = dynamic_cast<const LeakyRelu*>(&next);
+  if (!activation || attrs.negative_slope != 1) return nullptr;
+  Conv2dAttrs joined = attrs;
+  joined.negative_slope = activation->attrs.slope;
+  return make_op<Conv2d>(joined);
 }
 
 std::vector<Spec> Conv2dDx::infer(std::span<const Spec> in, Dtype) const {

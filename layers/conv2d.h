@@ -18,7 +18,7 @@ namespace millrace {
 struct Conv2dAttrs {
   int64_t stride = 1;
   int64_t pad = 0;
-  // y becomes max(y, negative_slope y); 1 leaves it as it is. Set by fusion (core/fusion.h), not by nets.
+  // y becomes max(y, negative_slope y); 1 leaves it as it is. Set by fusion (core/passes.h), not by nets.
   double negative_slope = 1;
 
   template <class V> void visit(V v) const {
@@ -35,6 +35,7 @@ struct Conv2d : OpBase<Conv2d, Conv2dAttrs> {
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override;
   std::vector<Value> grad(const GradArgs& a) const override;
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
+  std::shared_ptr<const Op> absorb(const Op& next) const override;
   static std::vector<Case> cases();
 };
 

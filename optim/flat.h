@@ -7,12 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "core/flat_layout.h"
 #include "core/hd.h"
 #include "core/op.h"
 
 namespace millrace {
-
-constexpr int64_t kUpdateBlock = 64;
 
 // What is done to the gradient before the optimizer sees it, in Caffe's order (sgd_solver.cpp, ApplyUpdate):
 // clip by the norm of the whole accumulated gradient, divide by the number of micro-batches, add the L2

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/flat_layout.h"
 #include "core/graph.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
@@ -35,20 +36,7 @@ struct OptimizerOptions {
 // Throws ErrorKind::usage on options that cannot be meant.
 void check_optimizer(const OptimizerOptions& options);
 
-// Where the trained parameters lie in "params", and so their gradients and moments in their buffers.
-struct FlatSlice {
-  std::string name;
-  int64_t offset = 0;  // elements, a multiple of 64
-  Shape shape;
-};
-struct FlatLayout {
-  std::vector<FlatSlice> slices;  // by offset
-  int64_t total = 0;              // elements, a multiple of 64
-};
-
-// Buffers of the State. The caller fills the first two; the others are made by the Session, all zeros.
-inline constexpr const char* kParams = "params";
-inline constexpr const char* kMultipliers = "multipliers";  // (total / 64, 2)
+// Buffers of the State beside those of core/flat_layout.h; made by the Session, all zeros.
 inline constexpr const char* kGrads = "grads";
 inline constexpr const char* kLossSum = "loss_sum";  // of the micro-batches so far
 // What a checkpoint must hold besides parameters: {"moment1", "moment2"} or {"velocity"}, laid out like

@@ -1,0 +1,32 @@
+// Where parameters lie in the flat buffers of the State: values in "params", and likewise their gradients and
+// moments.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/shape.h"
+
+namespace millrace {
+
+// Every slice begins at a multiple of this many elements, which is 256 bytes of float. One row of the table
+// of learning-rate and decay multipliers serves one block.
+constexpr int64_t kUpdateBlock = 64;
+
+struct FlatSlice {
+  std::string name;
+  int64_t offset = 0;  // elements, a multiple of kUpdateBlock
+  Shape shape;
+};
+
+struct FlatLayout {
+  std::vector<FlatSlice> slices;  // by offset
+  int64_t total = 0;              // elements, a multiple of kUpdateBlock; what no slice covers is zero
+};
+
+// Buffers of the State.
+inline constexpr const char* kParams = "params";
+inline constexpr const char* kMultipliers = "multipliers";  // (total / kUpdateBlock, 2): of rate and of decay
+
+}  // namespace millrace
