@@ -1,0 +1,316 @@
+#include "data/files_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include "core/error.h"
+#include "data/frame_cache.h"
+#include "data/frame_folder.h"
+#include "data/video.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kMaxDepth = 4;
+// So few videos are decoded when opened, which gives their exact lengths; of more only the compressed frames
+// are counted.
+constexpr size_t kDecodedAtOpening = 4;
+// A video is kept whole when at least this many like it fit into the cache; else in parts of about
+// kPartBytes.
+constexpr int64_t kWholeVideos = 2;
+constexpr int64_t kPartBytes = int64_t{16} << 20;
+
+// One video or folder of frames.
+struct Item {
+  int64_t key = 0;  // in the cache; stays when other items are left out
+  fs::path path;
+  std::string name;
+  std::optional<FrameFolder> folder;  // else a video
+  // Of a video, known once it was decoded for the first time.
+  mutable std::mutex mutex;
+  mutable std::optional<VideoIndex> index;
+};
+using Items = std::vector<std::unique_ptr<Item>>;
+
+bool is_video_name(const fs::path& path) {
+  std::string extension = path.extension().string();
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  constexpr std::array kExtensions = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v",
+                                      ".wmv", ".flv", ".ogv", ".ts",  ".3gp",  ".gif", ".mjpeg"};
+  return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
+}
+
+class FilesSource final : public ClipSource {
+ public:
+  FilesSource(const SourceOptions& options, Items items)
+      : options_(options), items_(std::move(items)), cache_(options.cache_bytes) {}
+
+  int64_t size() const override { return static_cast<int64_t>(items_.size()); }
+  bool has_truth() const override {
+    return std::any_of(items_.begin(), items_.end(),
+                       [](const auto& item) { return item->folder && item->folder->has_truth(); });
+  }
+  std::string name(int64_t item) const override { return at(item).name; }
+  int64_t length(int64_t item) const override {
+    const Item& found = at(item);
+    return found.folder ? static_cast<int64_t>(found.folder->frames.size()) : index_of(item).frames;
+  }
+  void read(const ClipRange& range, Clip& clip) const override;
+
+  // Leaves out items; only before others know this source.
+  void keep(const std::vector<bool>& kept);
+
+ private:
+  const Item& at(int64_t item) const { return *items_.at(static_cast<size_t>(item)); }
+  Size kept_size(Size size) const { return options_.frame_size == Size{} ? size : options_.frame_size; }
+  int64_t frames_in_part(const VideoIndex& index) const;
+  const VideoIndex& index_of(int64_t item) const;
+  Frames video_part(int64_t item, int64_t part) const;
+  Frames folder_frame(int64_t item, int64_t frame) const;
+  void keep_frame(Image& image, std::vector<Image>& frames) const;
+  Flow truth_of(const Item& item, int64_t frame, Size size) const;
+
+  SourceOptions options_;
+  Items items_;
+  mutable FrameCache cache_;
+};
+
+void FilesSource::keep(const std::vector<bool>& kept) {
+  Items rest;
+  for (size_t k = 0; k < items_.size(); ++k) {
+    if (kept[k]) rest.push_back(std::move(items_[k]));
+  }
+  items_ = std::move(rest);
+}
+
+void FilesSource::keep_frame(Image& image, std::vector<Image>& frames) const {
+  const Size size = kept_size(image.size());
+  frames.push_back(size == image.size() ? std::move(image) : resize_area(image, size));
+}
+
+int64_t FilesSource::frames_in_part(const VideoIndex& index) const {
+  const Size size = kept_size(index.size);
+  const int64_t frame_bytes = 3 * size.height * size.width;
+  if (index.frames <= options_.cache_bytes / kWholeVideos / frame_bytes) return index.frames;
+  return std::clamp<int64_t>(kPartBytes / frame_bytes, 8, index.frames);
+}
+
+// The first decoding finds the number of frames, and its frames go into the cache when the video is kept
+// whole.
+const VideoIndex& FilesSource::index_of(int64_t item) const {
+  const Item& video = at(item);
+  const std::lock_guard lock(video.mutex);
+  if (video.index) return *video.index;
+  std::vector<Image> frames;
+  int64_t bytes = 0;
+  const int64_t limit = options_.cache_bytes / kWholeVideos;
+  VideoIndex index = index_video(video.path.string(), [&](int64_t, Image& image) {
+    if (bytes > limit) return;
+    keep_frame(image, frames);
+    bytes += static_cast<int64_t>(frames.back().pixels.size());
+    if (bytes > limit) frames = {};
+  });
+  for (const std::string& warning : index.warnings)
+    options_.warn(fmt::format("[{}] {}", video.path.string(), warning));
+  video.index = std::move(index);
+  if (!frames.empty() && frames_in_part(*video.index) == video.index->frames) {
+    cache_.get({video.key, 0}, [&] { return std::move(frames); });
+  }
+  return *video.index;
+}
+
+Frames FilesSource::video_part(int64_t item, int64_t part) const {
+  const VideoIndex& index = index_of(item);
+  return cache_.get({at(item).key, part}, [&] {
+    const int64_t length = frames_in_part(index), first = part * length;
+    std::vector<Image> frames;
+    decode_video(at(item).path.string(), index,
+                 {.first = first, .count = std::min(length, index.frames - first)},
+                 [&](int64_t, Image& image) { keep_frame(image, frames); });
+    return frames;
+  });
+}
+
+Frames FilesSource::folder_frame(int64_t item, int64_t frame) const {
+  return cache_.get({at(item).key, frame}, [&] {
+    Image image = read_image(at(item).folder->frames[static_cast<size_t>(frame)].string());
+    std::vector<Image> frames;
+    keep_frame(image, frames);
+    return frames;
+  });
+}
+
+Flow FilesSource::truth_of(const Item& item, int64_t frame, Size size) const {
+  if (item.folder && !item.folder->truth[static_cast<size_t>(frame)].empty()) {
+    const std::string path = item.folder->truth[static_cast<size_t>(frame)].string();
+    Flow flow = read_flo(path);
+    if (options_.frame_size != Size{}) flow = resize_flow(flow, size);
+    if (flow.size() == size) return flow;
+    fail(ErrorKind::data,
+         {.where = path,
+          .expected = fmt::format("flow of the frame's {}x{} pixels", size.width, size.height),
+          .got = fmt::format("{}x{}", flow.width, flow.height)});
+  }
+  Flow unknown;
+  unknown.reshape(size);
+  std::fill(unknown.uv.begin(), unknown.uv.end(), kUnknownFlow);
+  return unknown;
+}
+
+void FilesSource::read(const ClipRange& range, Clip& clip) const {
+  const Item& item = at(range.item);
+  const int64_t frames = length(range.item);
+  const int64_t first = std::clamp<int64_t>(range.first, 0, frames - 1);
+  const int64_t count = std::min(range.count, frames - first);
+  clip.frames.resize(static_cast<size_t>(count));
+  clip.truth.clear();
+  const int64_t part_frames = item.folder ? 1 : frames_in_part(index_of(range.item));
+  Frames part;
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t frame = first + k;
+    if (!part || frame % part_frames == 0) {
+      part = item.folder ? folder_frame(range.item, frame) : video_part(range.item, frame / part_frames);
+    }
+    Image& image = clip.frames[static_cast<size_t>(k)];
+    image = (*part)[static_cast<size_t>(frame % part_frames)];
+    const Size size = clip.frames.front().size();
+    if (image.size() != size) {
+      fail(ErrorKind::data,
+           {.where = item.folder->frames[static_cast<size_t>(frame)].string(),
+            .expected = fmt::format("{}x{} pixels as the frames before", size.width, size.height),
+            .got = fmt::format("{}x{}", image.width, image.height)});
+    }
+  }
+  for (int64_t k = 0; range.want_truth && k + 1 < count; ++k) {
+    clip.truth.push_back(truth_of(item, first + k, clip.frames.front().size()));
+  }
+  pad_clip(range, clip);
+}
+
+// Videos and folders of frames below `folder`, sorted by path. Images beside videos are not frames.
+void find_items(const fs::path& folder, int depth, const SourceOptions& options, Items& items) {
+  std::vector<fs::path> videos, folders;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    std::error_code unreadable;
+    if (entry.is_directory(unreadable)) folders.push_back(entry.path());
+    if (entry.is_regular_file(unreadable) && is_video_name(entry.path())) videos.push_back(entry.path());
+  }
+  if (error)
+    fail(ErrorKind::data,
+         {.where = folder.string(), .expected = "a readable folder", .got = error.message()});
+  std::sort(videos.begin(), videos.end());
+  std::sort(folders.begin(), folders.end());
+  const auto add = [&](const fs::path& path) -> Item& {
+    items.push_back(std::make_unique<Item>());
+    items.back()->path = path;
+    return *items.back();
+  };
+  for (const fs::path& video : videos) add(video);
+  if (videos.empty()) {
+    try {
+      if (auto frames = list_frames(folder)) add(folder).folder = std::move(frames);
+    } catch (const Error& broken) {
+      if (depth == 0) throw;
+      options.warn(fmt::format("{}; left out", broken.what()));
+    }
+  }
+  if (depth == kMaxDepth) return;
+  for (const fs::path& inner : folders) find_items(inner, depth + 1, options, items);
+}
+
+// A video is called by its path below the root without the extension; with it where two would be called the
+// same.
+void name_items(const fs::path& root, Items& items) {
+  std::map<std::string, int> count;
+  const auto short_name = [&](const Item& item) {
+    const fs::path below = item.path == root ? root.filename() : item.path.lexically_relative(root);
+    return item.folder ? below.string() : (below.parent_path() / below.stem()).string();
+  };
+  for (const auto& item : items) ++count[short_name(*item)];
+  for (const auto& item : items) {
+    const std::string name = short_name(*item);
+    item->name = count[name] == 1 ? name : name + item->path.extension().string();
+  }
+}
+
+// What is known of an item's length without much work; throws when it is broken.
+int64_t known_length(const FilesSource& source, int64_t item, const fs::path& video, bool decode) {
+  return video.empty() || decode ? source.length(item) : count_video_packets(video.string());
+}
+
+void leave_out_short(const SourceOptions& options, const std::vector<fs::path>& videos, FilesSource& source) {
+  const int64_t count = source.size();
+  const bool decode = static_cast<size_t>(count) <= kDecodedAtOpening;
+  std::vector<bool> kept(static_cast<size_t>(count), false);
+  int64_t longest = 0;
+  for (int64_t item = 0; item < count; ++item) {
+    try {
+      const int64_t length = known_length(source, item, videos[static_cast<size_t>(item)], decode);
+      longest = std::max(longest, length);
+      kept[static_cast<size_t>(item)] = length >= options.min_frames;
+      if (length < options.min_frames && count > 1) {
+        options.warn(fmt::format("[{}] has {} frame{}, {} are needed; left out", source.name(item), length,
+                                 length == 1 ? "" : "s", options.min_frames));
+      }
+    } catch (const Error& broken) {
+      if (count == 1) throw;
+      options.warn(fmt::format("{}; left out", broken.what()));
+    }
+  }
+  if (std::none_of(kept.begin(), kept.end(), [](bool k) { return k; })) {
+    fail(ErrorKind::data,
+         {.where = options.spec,
+          .expected = fmt::format("a video of at least {} frames", options.min_frames),
+          .got = longest == 0 ? "none that can be read" : fmt::format("at most {}", longest)});
+  }
+  if (std::any_of(kept.begin(), kept.end(), [](bool k) { return !k; })) source.keep(kept);
+}
+
+}  // namespace
+
+SourcePtr open_files(const SourceOptions& given) {
+  SourceOptions options = given;
+  if (!options.warn) {
+    options.warn = [](const std::string& text) { fmt::print(stderr, "warning: {}\n", text); };
+  }
+  fs::path root = fs::path(options.spec).lexically_normal();
+  if (!root.has_filename()) root = root.parent_path();  // "frames/" is "frames"
+  std::error_code error;
+  Items items;
+  if (fs::is_directory(root, error)) {
+    find_items(root, 0, options, items);
+    if (items.empty()) {
+      fail(ErrorKind::data,
+           {.where = options.spec,
+            .expected = "a folder with videos or numbered frames (img_00001.jpg, frame000001.png, ...)",
+            .got = "one without"});
+    }
+  } else if (fs::exists(root, error)) {
+    items.push_back(std::make_unique<Item>());
+    items.back()->path = root;
+  } else {
+    fail(ErrorKind::data, {.where = options.spec,
+                           .expected = "a video, a folder, or synthetic:",
+                           .got = "no such file or folder"});
+  }
+  name_items(root, items);
+  std::vector<fs::path> videos;  // empty for folders of frames
+  for (size_t k = 0; k < items.size(); ++k) items[k]->key = static_cast<int64_t>(k);
+  for (const auto& item : items) videos.push_back(item->folder ? fs::path() : item->path);
+  auto source = std::make_shared<FilesSource>(options, std::move(items));
+  leave_out_short(options, videos, *source);
+  return source;
+}
+
+}  // namespace millrace

@@ -1,0 +1,22 @@
+// A video as a folder of numbered images.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+struct FrameFolder {
+  std::vector<std::filesystem::path> frames;  // in order of their numbers, which have no gap
+  std::vector<std::filesystem::path> truth;   // flow<number>.flo beside the frame of that number, or empty
+  bool has_truth() const;
+};
+
+// Nothing when the folder holds no numbered images. Of several kinds (same prefix, same extension) the one
+// named img_, image_ or frame is taken. Errors (data): no such folder; several kinds and none with such a
+// name; a number missing.
+std::optional<FrameFolder> list_frames(const std::filesystem::path& folder);
+
+}  // namespace millrace

@@ -1,0 +1,109 @@
+#include "data/geometry.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "core/error.h"
+#include "data/draws.h"
+
+namespace millrace {
+namespace {
+
+// What the crop is taken from.
+Size resized_size(const GeometryOptions& options, Size source) {
+  const Size wanted = options.resize == Size{} ? source : options.resize;
+  const double enlarge =
+      std::max(static_cast<double>(options.network.height) / static_cast<double>(wanted.height),
+               static_cast<double>(options.network.width) / static_cast<double>(wanted.width));
+  if (enlarge <= 1) return wanted;
+  const auto scaled = [&](int64_t extent, int64_t least) {
+    return std::max(least, static_cast<int64_t>(std::llround(static_cast<double>(extent) * enlarge)));
+  };
+  return {scaled(wanted.height, options.network.height), scaled(wanted.width, options.network.width)};
+}
+
+Window centre_window(Size frame, Size size) {
+  return {(frame.height - size.height) / 2, (frame.width - size.width) / 2, size};
+}
+
+// fillCropSize and fillFixOffset of the paper's data_transformer.cpp: 7 pairs of sizes that are neighbours on
+// the scale, 5 positions. For a 224x224 network in 340x256 frames the sizes are 256, 224 and 192.
+Window draw_multi_scale(Size network, Size frame, Draws& draws) {
+  constexpr int64_t kPairs[7][2] = {{0, 0}, {0, 1}, {1, 0}, {1, 1}, {1, 2}, {2, 1}, {2, 2}};
+  const auto scale = [](int64_t extent, int64_t limit, int64_t index) {
+    return std::min(limit, extent * (8 - index) / 7);
+  };
+  const auto& pair = kPairs[draws.below(7)];
+  const Size size = {scale(network.height, frame.height, pair[0]),
+                     scale(network.width, frame.width, pair[1])};
+  const int64_t step_i = (frame.height - size.height) / 4, step_j = (frame.width - size.width) / 4;
+  constexpr int64_t kPlaces[5][2] = {{0, 0}, {0, 4}, {4, 0}, {4, 4}, {2, 2}};
+  const auto& place = kPlaces[draws.below(5)];
+  return {place[0] * step_i, place[1] * step_j, size};
+}
+
+}  // namespace
+
+Crop parse_crop(const std::string& name) {
+  constexpr std::pair<std::string_view, Crop> kNames[] = {{"none", Crop::none},
+                                                          {"centre", Crop::centre},
+                                                          {"random", Crop::random},
+                                                          {"multi_scale", Crop::multi_scale}};
+  for (const auto& [known, crop] : kNames) {
+    if (name == known) return crop;
+  }
+  fail(ErrorKind::usage, {.where = "crop",
+                          .expected = "none, centre, random or multi_scale",
+                          .got = fmt::format("\"{}\"", name)});
+}
+
+ClipGeometry draw_geometry(const GeometryOptions& options, Size source, RandomStream stream, int64_t sample) {
+  Draws draws(stream, sample);
+  ClipGeometry geometry;
+  geometry.output = options.network;
+  geometry.mirror = draws.chance(options.mirror);
+  const Crop crop = source == options.network ? Crop::none : options.crop;
+  geometry.resized = crop == Crop::none ? options.network : resized_size(options, source);
+  const Size frame = geometry.resized;
+  geometry.window = centre_window(frame, options.network);
+  if (crop == Crop::random) {
+    geometry.window.top = draws.below(frame.height - options.network.height + 1);
+    geometry.window.left = draws.below(frame.width - options.network.width + 1);
+  }
+  if (crop == Crop::multi_scale) geometry.window = draw_multi_scale(options.network, frame, draws);
+  return geometry;
+}
+
+void apply_geometry(const ClipGeometry& geometry, Clip& clip, Image& scratch) {
+  const bool whole = geometry.window.size == geometry.resized;
+  for (Image& frame : clip.frames) {
+    if (frame.size() != geometry.resized) {
+      resize_bilinear(frame, geometry.resized, scratch);
+      std::swap(frame, scratch);
+    }
+    if (!whole) {
+      crop(frame, geometry.window, scratch);
+      std::swap(frame, scratch);
+    }
+    if (geometry.window.size != geometry.output) {
+      resize_bilinear(frame, geometry.output, scratch);
+      std::swap(frame, scratch);
+    }
+    if (geometry.mirror) mirror(frame);
+  }
+  for (Flow& flow : clip.truth) {
+    if (flow.size() != geometry.resized) flow = resize_flow(flow, geometry.resized);
+    if (!whole) {
+      Flow cut;
+      crop(flow, geometry.window, cut);
+      flow = std::move(cut);
+    }
+    if (geometry.window.size != geometry.output) flow = resize_flow(flow, geometry.output);
+    if (geometry.mirror) mirror(flow);
+  }
+}
+
+}  // namespace millrace

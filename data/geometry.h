@@ -1,0 +1,48 @@
+// How a clip's frames become the network's input: resize, crop, mirror; one draw for all frames of a clip.
+#pragma once
+
+#include <string>
+
+#include "core/rng.h"
+#include "data/source.h"
+
+namespace millrace {
+
+enum class Crop {
+  none,         // the whole frame is resized to the network's size, aspect ratio or not
+  centre,       // nothing is drawn: validation
+  random,       // the network's size, anywhere
+  multi_scale,  // sizes 8/7, 1 and 6/7 of the network's, in the corners or the centre, resized to it: the
+                // paper's
+};
+// "none", "centre", "random", "multi_scale". Errors (usage).
+Crop parse_crop(const std::string& name);
+
+struct GeometryOptions {
+  Size network;
+  Crop crop = Crop::centre;
+  // To what a frame is resized before the crop (aspect ratio not kept), 340 wide and 256 high as in the
+  // hidden two-stream paper's code; 0x0 keeps the source's size. Where this is smaller than the network, it
+  // is enlarged, with its own aspect ratio, until it covers the network.
+  Size resize = {256, 340};
+  double mirror = 0;  // probability
+};
+
+// In this order.
+struct ClipGeometry {
+  Size resized;   // first resize to this; equal to the source's size: nothing to do
+  Window window;  // then cut this out
+  Size output;    // then resize to the network's size, which multi_scale crops need
+  bool mirror = false;
+  bool operator==(const ClipGeometry&) const = default;
+};
+
+// A pure function of its arguments; `sample` is the step of the stream. Frames that have the network's size
+// already are left untouched, whatever the crop (mirroring apart).
+ClipGeometry draw_geometry(const GeometryOptions& options, Size source, RandomStream stream, int64_t sample);
+
+// Applies `geometry` to all frames and to the truth (whose vectors are scaled and mirrored along), in place.
+// `scratch` is memory to reuse.
+void apply_geometry(const ClipGeometry& geometry, Clip& clip, Image& scratch);
+
+}  // namespace millrace

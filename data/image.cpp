@@ -1,0 +1,151 @@
+#include "data/image.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace millrace {
+namespace {
+
+constexpr int kWeightBits = 11;
+constexpr int kWeightOne = 1 << kWeightBits;
+
+// One output coordinate: the two source coordinates it lies between and their weights, which sum to about
+// kWeightOne.
+struct Tap {
+  int64_t first, second;
+  int weight_first, weight_second;
+};
+
+// OpenCV treats a tap beyond the edge differently along the two axes: columns move the whole weight to the
+// edge pixel, rows keep both weights and clamp the index. The results differ in the last bit, so it is copied
+// here.
+enum class Axis { column, row };
+
+std::vector<Tap> make_taps(int64_t source, int64_t target, Axis axis) {
+  const double scale = 1.0 / (static_cast<double>(target) / static_cast<double>(source));
+  std::vector<Tap> taps(static_cast<size_t>(target));
+  for (int64_t x = 0; x < target; ++x) {
+    float fraction = static_cast<float>((static_cast<double>(x) + 0.5) * scale - 0.5);
+    auto first = static_cast<int64_t>(std::floor(fraction));
+    fraction -= static_cast<float>(first);
+    if (axis == Axis::column && first < 0) first = 0, fraction = 0;
+    if (axis == Axis::column && first >= source - 1) first = source - 1, fraction = 0;
+    taps[static_cast<size_t>(x)] = {
+        .first = std::clamp<int64_t>(first, 0, source - 1),
+        .second = std::clamp<int64_t>(first + 1, 0, source - 1),
+        .weight_first = static_cast<int>(std::lrint((1.0f - fraction) * kWeightOne)),
+        .weight_second = static_cast<int>(std::lrint(fraction * kWeightOne)),
+    };
+  }
+  return taps;
+}
+
+void interpolate_row(const Image& image, int64_t i, const std::vector<Tap>& columns, std::vector<int>& row) {
+  const int64_t channels = image.channels;
+  const uint8_t* source = image.at(i, 0);
+  int* out = row.data();
+  for (const Tap& tap : columns) {
+    const uint8_t* a = source + tap.first * channels;
+    const uint8_t* b = source + tap.second * channels;
+    for (int64_t c = 0; c < channels; ++c) *out++ = a[c] * tap.weight_first + b[c] * tap.weight_second;
+  }
+}
+
+void halve(const Image& image, Image& result) {
+  const int64_t channels = image.channels;
+  for (int64_t i = 0; i < result.height; ++i) {
+    for (int64_t j = 0; j < result.width; ++j) {
+      const uint8_t* top = image.at(2 * i, 2 * j);
+      const uint8_t* bottom = image.at(2 * i + 1, 2 * j);
+      uint8_t* out = result.at(i, j);
+      for (int64_t c = 0; c < channels; ++c) {
+        out[c] =
+            static_cast<uint8_t>((top[c] + top[c + channels] + bottom[c] + bottom[c + channels] + 2) >> 2);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void resize_bilinear(const Image& image, Size size, Image& result) {
+  if (image.height < 1 || image.width < 1 || size.height < 1 || size.width < 1) {
+    fail(ErrorKind::data,
+         {.where = "resize",
+          .expected = "sizes of at least 1x1",
+          .got = fmt::format("{}x{} to {}x{}", image.width, image.height, size.width, size.height)});
+  }
+  result.reshape(size, image.channels);
+  if (size == image.size()) {
+    result.pixels = image.pixels;
+    return;
+  }
+  if (image.height == 2 * size.height && image.width == 2 * size.width) return halve(image, result);
+
+  const std::vector<Tap> columns = make_taps(image.width, size.width, Axis::column);
+  const std::vector<Tap> rows = make_taps(image.height, size.height, Axis::row);
+  const auto row_length = static_cast<size_t>(size.width * image.channels);
+  // The last two interpolated source rows; most output rows need the same ones again.
+  std::vector<int> first_row(row_length), second_row(row_length);
+  int64_t first = -1, second = -1;
+  uint8_t* out = result.pixels.data();
+  for (const Tap& tap : rows) {
+    if (tap.first != first) {
+      if (tap.first == second) {
+        first_row.swap(second_row);
+        std::swap(first, second);
+      } else {
+        interpolate_row(image, first = tap.first, columns, first_row);
+      }
+    }
+    if (tap.second != second) interpolate_row(image, second = tap.second, columns, second_row);
+    for (size_t x = 0; x < row_length; ++x) {
+      const int sum = ((tap.weight_first * (first_row[x] >> 4)) >> 16) +
+                      ((tap.weight_second * (second_row[x] >> 4)) >> 16);
+      *out++ = static_cast<uint8_t>((sum + 2) >> 2);
+    }
+  }
+}
+
+Image resize_bilinear(const Image& image, Size size) {
+  Image result;
+  resize_bilinear(image, size, result);
+  return result;
+}
+
+void crop(const Image& image, const Window& window, Image& result) {
+  const auto [height, width] = window.size;
+  if (window.top < 0 || window.left < 0 || height < 1 || width < 1 || window.top + height > image.height ||
+      window.left + width > image.width) {
+    fail(ErrorKind::data,
+         {.where = "crop",
+          .expected = fmt::format("a window inside {}x{} pixels", image.width, image.height),
+          .got = fmt::format("{}x{} at column {}, row {}", width, height, window.left, window.top)});
+  }
+  result.reshape(window.size, image.channels);
+  const auto row_bytes = static_cast<size_t>(width * image.channels);
+  for (int64_t i = 0; i < height; ++i) {
+    std::memcpy(result.at(i, 0), image.at(window.top + i, window.left), row_bytes);
+  }
+}
+
+Image crop(const Image& image, const Window& window) {
+  Image result;
+  crop(image, window, result);
+  return result;
+}
+
+void mirror(Image& image) {
+  for (int64_t i = 0; i < image.height; ++i) {
+    for (int64_t a = 0, b = image.width - 1; a < b; ++a, --b) {
+      std::swap_ranges(image.at(i, a), image.at(i, a) + image.channels, image.at(i, b));
+    }
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,140 @@
+#include <fmt/format.h>
+#include <png.h>
+#include <turbojpeg.h>
+
+#include <cstring>
+#include <memory>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "data/image.h"
+
+#define STB_IMAGE_IMPLEMENTATION
+#define STB_IMAGE_STATIC
+#define STBI_NO_STDIO
+#define STBI_NO_HDR
+#define STBI_NO_LINEAR
+#define STBI_ONLY_PNG
+#define STBI_ONLY_BMP
+#define STBI_ONLY_PNM
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+#include <stb/stb_image.h>
+#pragma GCC diagnostic pop
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kMaxPixels = int64_t{1} << 28;
+constexpr uint64_t kMaxFileBytes = uint64_t{1} << 30;
+// Deflate gains at most a factor of 1032, and a PNG pixel has at least one bit. JPEG stays far below.
+constexpr int64_t kMaxPixelsPerByte = 1032 * 8;
+
+const uint8_t* unsigned_data(std::string_view bytes) {
+  return reinterpret_cast<const uint8_t*>(bytes.data());
+}
+
+[[noreturn]] void fail_image(const std::string& name, const std::string& expected, const std::string& got) {
+  fail(ErrorKind::data, {.where = name, .expected = expected, .got = got});
+}
+
+// Before anything is allocated for the pixels.
+void check_claimed_size(int64_t width, int64_t height, size_t file_bytes, const std::string& name) {
+  if (width < 1 || height < 1 || width > kMaxPixels / height) {
+    fail_image(name, fmt::format("an image of 1 to {} pixels", kMaxPixels),
+               fmt::format("{}x{}", width, height));
+  }
+  if (width * height / kMaxPixelsPerByte > static_cast<int64_t>(file_bytes)) {
+    fail_image(name, "no more pixels than its bytes can hold",
+               fmt::format("{}x{} pixels from {} bytes", width, height, file_bytes));
+  }
+}
+
+Image decode_jpeg(std::string_view bytes, const std::string& name) {
+  const std::unique_ptr<void, int (*)(tjhandle)> decoder(tjInitDecompress(), tjDestroy);
+  if (!decoder)
+    fail(ErrorKind::runtime, {.where = name, .expected = "a JPEG decoder", .got = tjGetErrorStr2(nullptr)});
+  int width = 0, height = 0, subsampling = 0, colorspace = 0;
+  if (tjDecompressHeader3(decoder.get(), unsigned_data(bytes), bytes.size(), &width, &height, &subsampling,
+                          &colorspace) != 0) {
+    fail_image(name, "a JPEG header", tjGetErrorStr2(decoder.get()));
+  }
+  check_claimed_size(width, height, bytes.size(), name);
+  Image image;
+  image.reshape({height, width}, 3);
+  // Warnings count as errors: a truncated file gives one, and gray for what is missing.
+  if (tjDecompress2(decoder.get(), unsigned_data(bytes), bytes.size(), image.pixels.data(), width, 0, height,
+                    TJPF_BGR, TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS) != 0) {
+    fail_image(name, "a whole JPEG image", tjGetErrorStr2(decoder.get()));
+  }
+  return image;
+}
+
+// stb fills what a truncated binary PGM or PPM lacks; so its length is checked here. One byte a sample is the
+// least.
+void check_pnm_length(int64_t samples, size_t file_bytes, const std::string& name) {
+  if (static_cast<int64_t>(file_bytes) < samples) {
+    fail_image(name, fmt::format("at least {} bytes for its pixels", samples),
+               fmt::format("{} bytes", file_bytes));
+  }
+}
+
+Image decode_by_stb(std::string_view bytes, const std::string& name) {
+  const auto length = static_cast<int>(bytes.size());
+  int width = 0, height = 0, channels = 0;
+  if (stbi_info_from_memory(unsigned_data(bytes), length, &width, &height, &channels) == 0) {
+    fail_image(name, "an image header", stbi_failure_reason());
+  }
+  check_claimed_size(width, height, bytes.size(), name);
+  if (bytes[0] == 'P') {
+    const int64_t sample_bytes = stbi_is_16_bit_from_memory(unsigned_data(bytes), length) ? 2 : 1;
+    check_pnm_length(int64_t{width} * height * channels * sample_bytes, bytes.size(), name);
+  }
+  const std::unique_ptr<stbi_uc, void (*)(void*)> rgb(
+      stbi_load_from_memory(unsigned_data(bytes), length, &width, &height, &channels, 3), stbi_image_free);
+  if (!rgb) fail_image(name, "a whole image", stbi_failure_reason());
+  Image image;
+  image.reshape({height, width}, 3);
+  for (size_t p = 0; p < image.pixels.size(); p += 3) {
+    image.pixels[p] = rgb.get()[p + 2];
+    image.pixels[p + 1] = rgb.get()[p + 1];
+    image.pixels[p + 2] = rgb.get()[p];
+  }
+  return image;
+}
+
+}  // namespace
+
+Image decode_image(std::string_view bytes, const std::string& name) {
+  if (bytes.empty()) fail_image(name, "an image", "an empty file");
+  if (bytes.starts_with("\xFF\xD8\xFF")) return decode_jpeg(bytes, name);
+  const bool known = bytes.starts_with("\x89PNG") || bytes.starts_with("P5") || bytes.starts_with("P6") ||
+                     bytes.starts_with("BM");
+  if (!known) fail_image(name, "a JPEG, PNG, PPM, PGM or BMP image", "a file that begins like none of them");
+  return decode_by_stb(bytes, name);
+}
+
+Image read_image(const std::string& path) { return decode_image(read_file(path, kMaxFileBytes), path); }
+
+void write_png(const std::string& path, const Image& image) {
+  if (image.height < 1 || image.width < 1 || (image.channels != 1 && image.channels != 3)) {
+    fail(ErrorKind::runtime, {.where = path,
+                              .expected = "an image of 1 or 3 channels to write",
+                              .got = fmt::format("{}x{}x{}", image.height, image.width, image.channels)});
+  }
+  png_image header = {};
+  header.version = PNG_IMAGE_VERSION;
+  header.width = static_cast<png_uint_32>(image.width);
+  header.height = static_cast<png_uint_32>(image.height);
+  header.format = image.channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_BGR;
+  png_alloc_size_t bytes = PNG_IMAGE_PNG_SIZE_MAX(header);
+  std::string png(bytes, char{0});
+  if (png_image_write_to_memory(&header, png.data(), &bytes, 0, image.pixels.data(), 0, nullptr) == 0) {
+    fail(ErrorKind::runtime, {.where = path, .expected = "to write a PNG", .got = header.message});
+  }
+  png.resize(bytes);
+  write_file_atomically(path, png);
+}
+
+}  // namespace millrace

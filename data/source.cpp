@@ -1,0 +1,126 @@
+#include "data/source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/error.h"
+#include "data/files_source.h"
+#include "data/synthetic.h"
+
+namespace millrace {
+namespace {
+
+// Some items of another source.
+class ItemSubset final : public ClipSource {
+ public:
+  ItemSubset(SourcePtr source, std::vector<int64_t> items)
+      : source_(std::move(source)), items_(std::move(items)) {
+    for (const int64_t item : items_) {
+      if (item < 0 || (!source_->endless() && item >= source_->size())) {
+        fail(ErrorKind::data, {.where = "take_items",
+                               .expected = fmt::format("items from 0 to {}", source_->size() - 1),
+                               .got = std::to_string(item)});
+      }
+    }
+    if (items_.empty())
+      fail(ErrorKind::data, {.where = "take_items", .expected = "at least one item", .got = "none"});
+  }
+
+  int64_t size() const override { return static_cast<int64_t>(items_.size()); }
+  bool has_truth() const override { return source_->has_truth(); }
+  std::string name(int64_t item) const override { return source_->name(inner(item)); }
+  int64_t length(int64_t item) const override { return source_->length(inner(item)); }
+  void read(const ClipRange& range, Clip& clip) const override {
+    ClipRange inside = range;
+    inside.item = inner(range.item);
+    source_->read(inside, clip);
+  }
+
+ private:
+  int64_t inner(int64_t item) const { return items_.at(static_cast<size_t>(item)); }
+
+  SourcePtr source_;
+  std::vector<int64_t> items_;
+};
+
+// Of every item the first or the last frames.
+enum class Part { without_last, last };
+
+class FramePart final : public ClipSource {
+ public:
+  FramePart(SourcePtr source, Part part, int64_t held_out)
+      : source_(std::move(source)), part_(part), held_out_(held_out) {}
+
+  int64_t size() const override { return source_->size(); }
+  bool endless() const override { return source_->endless(); }
+  bool has_truth() const override { return source_->has_truth(); }
+  std::string name(int64_t item) const override { return source_->name(item); }
+  int64_t length(int64_t item) const override {
+    const int64_t whole = source_->length(item);
+    if (part_ == Part::last) return held_out_;
+    return whole > held_out_ ? whole - held_out_ : whole;
+  }
+  void read(const ClipRange& range, Clip& clip) const override {
+    const int64_t frames = length(range.item);
+    const int64_t start = part_ == Part::last ? source_->length(range.item) - held_out_ : 0;
+    ClipRange inside = range;
+    inside.first = start + std::min(range.first, frames - 1);
+    inside.count = std::min(range.count, start + frames - inside.first);
+    source_->read(inside, clip);
+    pad_clip(range, clip);
+  }
+
+ private:
+  SourcePtr source_;
+  Part part_;
+  int64_t held_out_;
+};
+
+}  // namespace
+
+void pad_clip(const ClipRange& range, Clip& clip) {
+  clip.frames.reserve(static_cast<size_t>(range.count));
+  while (static_cast<int64_t>(clip.frames.size()) < range.count) clip.frames.push_back(clip.frames.back());
+  if (!range.want_truth || (clip.truth.empty() && range.count < 2)) return;
+  Flow unknown;
+  unknown.reshape(clip.frames.front().size());
+  std::fill(unknown.uv.begin(), unknown.uv.end(), kUnknownFlow);
+  clip.truth.resize(static_cast<size_t>(range.count - 1), unknown);
+}
+
+SourcePtr open_source(const SourceOptions& options) {
+  if (!options.spec.starts_with("synthetic:")) return open_files(options);
+  auto source = std::make_shared<SyntheticSource>(parse_synthetic(options.spec));
+  if (source->options().frames < options.min_frames) {
+    fail(ErrorKind::usage, {.where = options.spec,
+                            .expected = fmt::format("at least {} frames in an item", options.min_frames),
+                            .got = std::to_string(source->options().frames)});
+  }
+  return source;
+}
+
+SourcePtr take_items(SourcePtr source, std::vector<int64_t> items) {
+  return std::make_shared<ItemSubset>(std::move(source), std::move(items));
+}
+
+SourcePtr without_last_frames(SourcePtr source, int64_t held_out) {
+  return std::make_shared<FramePart>(std::move(source), Part::without_last, held_out);
+}
+
+SourcePtr last_frames(SourcePtr source, int64_t held_out) {
+  if (source->endless()) return std::make_shared<FramePart>(std::move(source), Part::last, held_out);
+  std::vector<int64_t> items;
+  for (int64_t item = 0; item < source->size(); ++item) {
+    if (source->length(item) > held_out) items.push_back(item);
+  }
+  if (items.empty()) {
+    fail(ErrorKind::data, {.where = "last_frames",
+                           .expected = fmt::format("an item of more than {} frames to hold out", held_out),
+                           .got = "only shorter ones"});
+  }
+  return std::make_shared<FramePart>(take_items(std::move(source), std::move(items)), Part::last, held_out);
+}
+
+}  // namespace millrace

@@ -1,0 +1,92 @@
+// Where clips come from: video files, folders of frames, or the synthetic source, all behind one interface.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/flow.h"
+#include "data/image.h"
+
+namespace millrace {
+
+// Consecutive frames of one item (a video, a folder of frames, one synthetic motion).
+struct ClipRange {
+  int64_t item = 0;
+  int64_t first = 0;  // frame, from 0
+  int64_t count = 0;
+  bool want_truth = false;  // when the source has it
+};
+
+struct Clip {
+  std::vector<Image> frames;  // `count`, 3 channels B G R, all of one size
+  std::vector<Flow> truth;    // `count - 1` where wanted and there is truth: frame k to k + 1; else empty
+};
+
+// All functions may be called from several threads at once. Errors name the file and are of kind data.
+class ClipSource {
+ public:
+  virtual ~ClipSource() = default;
+
+  virtual int64_t size() const = 0;  // number of items, at least 1
+  // Every item number is a new item, and size() only says how many make an epoch.
+  virtual bool endless() const { return false; }
+  virtual bool has_truth() const { return false; }
+  virtual std::string name(int64_t item) const = 0;  // short, unlike the others; fits as a folder's name
+  // In frames, exact. May have to decode the item.
+  virtual int64_t length(int64_t item) const = 0;
+  // Fills `clip`, reusing its memory. Frames past the end of an item repeat the last one; flow into or
+  // between repeated frames is unknown.
+  virtual void read(const ClipRange& range, Clip& clip) const = 0;
+
+  Clip read(const ClipRange& range) const {
+    Clip clip;
+    read(range, clip);
+    return clip;
+  }
+};
+
+// Brings a clip that ran out of frames or truth to what `range` asks for, as ClipSource::read promises.
+void pad_clip(const ClipRange& range, Clip& clip);
+
+using SourcePtr = std::shared_ptr<const ClipSource>;
+
+struct SourceOptions {
+  std::string spec;  // see open_source
+  // Items with fewer frames are left out with a warning, and so are broken ones; none left is an error. A
+  // broken file that is named itself is an error.
+  int64_t min_frames = 1;
+  // Decoded frames kept in memory, so that several clips are drawn from one decoding.
+  int64_t cache_bytes = int64_t{512} << 20;
+  // Frames are resized to this when decoded, averaging over what a pixel covers (resize_area), before they
+  // are kept: for video much larger than the network. 0x0: as they are.
+  Size frame_size;
+  std::function<void(const std::string&)> warn;  // default: one line on stderr
+};
+
+// `spec` is
+//   synthetic:key=value,...   see data/synthetic.h
+//   a video file
+//   a folder of frames        prefix + number + .jpg, .jpeg, .png or .ppm (img_%05d, image_%04d, frame%06d,
+//   ...), numbers
+//                             without a gap, from any start; flow<number>.flo beside a frame is the truth to
+//                             the next
+//   a folder of those         searched to depth 4, items sorted by path
+SourcePtr open_source(const SourceOptions& options);
+
+// Part of another source: some of its items, in this order; or of every item some frames.
+SourcePtr take_items(SourcePtr source, std::vector<int64_t> items);
+// Splits every item: all but the last `held_out` frames, and those. An item of fewer frames stays whole in
+// the first and is left out of the second (which is an error when none is left).
+SourcePtr without_last_frames(SourcePtr source, int64_t held_out);
+SourcePtr last_frames(SourcePtr source, int64_t held_out);
+
+// First frame of the clip of `frames` that validation takes from an item of `length`: (length - frames + 1) /
+// 2, and 0 when the item is shorter.
+constexpr int64_t centre_start(int64_t length, int64_t frames) {
+  return length > frames ? (length - frames + 1) / 2 : 0;
+}
+
+}  // namespace millrace
