@@ -28,13 +28,14 @@ constexpr std::string_view kStateFile = "state.safetensors";
 
 struct Checkpoint {
   int64_t step = 0;
-  std::filesystem::path path;  // .../checkpoints/step_000123
+  std::filesystem::path path = {};  // .../checkpoints/step_000123
 };
 
 struct MetricsLine {
   int64_t step = 0;
-  double seconds = 0;                                  // of this step
-  std::vector<std::pair<std::string, double>> values;  // loss and its terms; what is not finite becomes null
+  double seconds = 0;  // of this step
+  std::vector<std::pair<std::string, double>> values =
+      {};  // loss and its terms; what is not finite becomes null
 };
 
 // Complete checkpoints of the run at `run`, by step. A checkpoint is complete when it has a file DONE and

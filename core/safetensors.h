@@ -18,9 +18,9 @@
 namespace millrace {
 
 struct TensorEntry {
-  std::string name;
-  std::string dtype;  // BOOL U8 I8 U16 I16 F16 BF16 U32 I32 F32 U64 I64 F64
-  std::vector<int64_t> shape;
+  std::string name = {};
+  std::string dtype = {};  // BOOL U8 I8 U16 I16 F16 BF16 U32 I32 F32 U64 I64 F64
+  std::vector<int64_t> shape = {};
   uint64_t begin = 0;  // bytes from the start of the data, set by the reader
   uint64_t end = 0;
 
@@ -37,8 +37,8 @@ using TensorSource =
     std::function<void(const TensorEntry& entry, uint64_t offset, std::span<std::byte> chunk)>;
 
 struct SafetensorsContent {
-  std::vector<TensorEntry> tensors;             // in the order of the file; begin and end are not read
-  std::map<std::string, std::string> metadata;  // any strings of UTF-8
+  std::vector<TensorEntry> tensors = {};             // in the order of the file; begin and end are not read
+  std::map<std::string, std::string> metadata = {};  // any strings of UTF-8
 };
 
 // Written atomically (core/files.h). ErrorKind::usage for a name twice, an unknown dtype or a bad shape.
