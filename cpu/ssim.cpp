@@ -19,10 +19,13 @@ template <class T> struct Window {
   }
 };
 
-// Weighted means and second moments, and what follows from them, per channel of the block.
+// What follows from a window's weighted sums, per channel of the block. The factors are near 1 where the
+// images are alike, so it is their distance from 1 that is computed: with d = x - y, 1 - lp = md^2 / lp_below
+// and 1 - cs = sdd / cs_below lose no digits, and are 0 for equal images.
 template <class T> struct Statistics {
-  T mx[kBlock] = {}, my[kBlock] = {}, sxx[kBlock] = {}, syy[kBlock] = {}, sxy[kBlock] = {};
-  T lp[kBlock], cs[kBlock], lp_below[kBlock], cs_below[kBlock];  // the factors and their denominators
+  T mx[kBlock] = {}, my[kBlock] = {}, md[kBlock] = {}, sxx[kBlock] = {}, syy[kBlock] = {}, sdd[kBlock] = {};
+  T lp_below[kBlock], cs_below[kBlock];    // denominators
+  T lp_from_1[kBlock], cs_from_1[kBlock];  // 1 - lp, 1 - cs
 
   Statistics(const View4<const T>& x, const View4<const T>& y, const Window<T>& at, const SsimAttrs& a) {
     for (int64_t p = 0; p < at.rows; ++p) {
@@ -31,12 +34,13 @@ template <class T> struct Statistics {
         const T* xp = &x(at.n, at.i + p, at.j + q, at.c);
         const T* yp = &y(at.n, at.i + p, at.j + q, at.c);
         for (int64_t c = 0; c < at.channels; ++c) {
-          const T wx = w * xp[c], wy = w * yp[c];
+          const T d = xp[c] - yp[c], wx = w * xp[c], wy = w * yp[c], wd = w * d;
           mx[c] += wx;
           my[c] += wy;
+          md[c] += wd;
           sxx[c] += wx * xp[c];
           syy[c] += wy * yp[c];
-          sxy[c] += wx * yp[c];
+          sdd[c] += wd * d;
         }
       }
     }
@@ -44,11 +48,11 @@ template <class T> struct Statistics {
     for (int64_t c = 0; c < at.channels; ++c) {
       sxx[c] -= mx[c] * mx[c];
       syy[c] -= my[c] * my[c];
-      sxy[c] -= mx[c] * my[c];
+      sdd[c] -= md[c] * md[c];
       lp_below[c] = mx[c] * mx[c] + my[c] * my[c] + c1;
       cs_below[c] = sxx[c] + syy[c] + c2;
-      lp[c] = (2 * mx[c] * my[c] + c1) / lp_below[c];
-      cs[c] = (2 * sxy[c] + c2) / cs_below[c];
+      lp_from_1[c] = md[c] * md[c] / lp_below[c];
+      cs_from_1[c] = sdd[c] / cs_below[c];
     }
   }
 };
@@ -77,7 +81,9 @@ template <class T> void ssim(const KernelArgs& args) {
     double dissimilarity = 0;
     for_windows(x, row, [&](const Window<T>& at) {
       const Statistics<T> s(x, y, at, a);
-      for (int64_t c = 0; c < at.channels; ++c) dissimilarity += static_cast<double>(1 - s.lp[c] * s.cs[c]);
+      for (int64_t c = 0; c < at.channels; ++c) {  // 1 - lp cs
+        dissimilarity += static_cast<double>(s.lp_from_1[c] + (1 - s.lp_from_1[c]) * s.cs_from_1[c]);
+      }
     });
     return std::array{dissimilarity};
   });
@@ -92,13 +98,13 @@ template <class T> void ssim_dx(const KernelArgs& args) {
   parallel_rows(x.N * ssim_windows(x.H), args.in[1].count(), [&](int64_t row) {
     for_windows(x, row, [&](const Window<T>& at) {
       const Statistics<T> s(x, y, at, a);
-      // dx = w (constant + of_y y - of_x x)
-      T constant[kBlock], of_x[kBlock], of_y[kBlock];
+      // dx = w (constant + slope ((1 - cs) x - d))
+      T constant[kBlock], slope[kBlock];
       for (int64_t c = 0; c < at.channels; ++c) {
-        of_y[c] = factor * s.lp[c] / s.cs_below[c];
-        of_x[c] = of_y[c] * s.cs[c];
-        constant[c] = factor * s.cs[c] * (s.my[c] - s.mx[c] * s.lp[c]) / s.lp_below[c] - of_y[c] * s.my[c] +
-                      of_x[c] * s.mx[c];
+        const T lp = 1 - s.lp_from_1[c], cs = 1 - s.cs_from_1[c];
+        slope[c] = factor * lp / s.cs_below[c];
+        constant[c] = factor * cs * (s.mx[c] * s.lp_from_1[c] - s.md[c]) / s.lp_below[c] -
+                      slope[c] * (s.cs_from_1[c] * s.mx[c] - s.md[c]);
       }
       for (int64_t p = 0; p < at.rows; ++p) {
         for (int64_t q = 0; q < at.columns; ++q) {
@@ -107,7 +113,7 @@ template <class T> void ssim_dx(const KernelArgs& args) {
           const T* yp = &y(at.n, at.i + p, at.j + q, at.c);
           T* dxp = &dx(at.n, at.i + p, at.j + q, at.c);
           for (int64_t c = 0; c < at.channels; ++c) {
-            dxp[c] = w * (constant[c] + of_y[c] * yp[c] - of_x[c] * xp[c]);
+            dxp[c] = w * (constant[c] + slope[c] * (s.cs_from_1[c] * xp[c] - (xp[c] - yp[c])));
           }
         }
       }
