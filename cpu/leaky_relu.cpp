@@ -9,7 +9,7 @@ template <class T> void leaky_relu(const KernelArgs& args) {
   const T slope = static_cast<T>(args.attrs<LeakyRelu>().slope);
   const T* x = args.in[0].as<T>();
   T* y = args.out[0].as<T>();
-  parallel_for(args.out[0].count(), [&](int64_t k) { y[k] = x[k] > 0 ? x[k] : slope * x[k]; });
+  parallel_for(args.out[0].count(), [=](int64_t k) { y[k] = x[k] > 0 ? x[k] : slope * x[k]; });
 }
 
 template <class T> void leaky_relu_dx(const KernelArgs& args) {
@@ -17,7 +17,7 @@ template <class T> void leaky_relu_dx(const KernelArgs& args) {
   const T* dy = args.in[0].as<T>();
   const T* y = args.in[1].as<T>();
   T* dx = args.out[0].as<T>();
-  parallel_for(args.out[0].count(), [&](int64_t k) { dx[k] = y[k] > 0 ? dy[k] : slope * dy[k]; });
+  parallel_for(args.out[0].count(), [=](int64_t k) { dx[k] = y[k] > 0 ? dy[k] : slope * dy[k]; });
 }
 
 }  // namespace
