@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <mutex>
 #include <optional>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "data/frame_cache.h"
 #include "data/frame_folder.h"
 #include "data/video.h"
@@ -282,7 +282,7 @@ void leave_out_short(const SourceOptions& options, const std::vector<fs::path>& 
 SourcePtr open_files(const SourceOptions& given) {
   SourceOptions options = given;
   if (!options.warn) {
-    options.warn = [](const std::string& text) { fmt::print(stderr, "warning: {}\n", text); };
+    options.warn = [](const std::string& text) { log_warning(text); };
   }
   fs::path root = fs::path(options.spec).lexically_normal();
   if (!root.has_filename()) root = root.parent_path();  // "frames/" is "frames"

@@ -63,7 +63,7 @@ struct SourceOptions {
   // Frames are resized to this when decoded, averaging over what a pixel covers (resize_area), before they
   // are kept: for video much larger than the network. 0x0: as they are.
   Size frame_size;
-  std::function<void(const std::string&)> warn;  // default: one line on stderr
+  std::function<void(const std::string&)> warn;  // default: log_warning
 };
 
 // `spec` is

@@ -1,0 +1,17 @@
+// Pictures of results, for people.
+#pragma once
+
+#include <vector>
+
+#include "data/flow.h"
+
+namespace millrace {
+
+// Images of one height next to each other, with a gap of 4 white pixels.
+Image side_by_side(const std::vector<Image>& parts);
+
+// A radius for flow_to_color that few pixels exceed: the 99th percentile of the known lengths, in pixels; 0
+// when none is known. The longest vector alone would let one outlier fade the rest.
+float flow_radius(const Flow& flow);
+
+}  // namespace millrace
