@@ -1,0 +1,37 @@
+// The graphs of a MotionNet run, and their plans.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "apps/motionnet/train_config.h"
+#include "core/params.h"
+#include "core/plan.h"
+
+namespace millrace {
+
+// All take the input "clip": (N,H,W,3T) u8, frame-major B G R.
+
+// Training: one plan where a step is one batch ("step"), else three ("first", "next", "update";
+// optim/update.h). Outputs "loss" and every term, and with the update "gradient_norm"; input "rate".
+std::map<std::string, Plan> plan_training(const TrainConfig& config, ParamStore& params,
+                                          const std::string& device);
+
+// Of one clip: outputs "loss", every term, and "flow2", the finest flow (1,H/2,W/2,2(T-1)) in pixels of the
+// input.
+Plan plan_validation(const TrainConfig& config, ParamStore& params, const std::string& device);
+// The same losses with all flows zero.
+Plan plan_zero_flow(const TrainConfig& config, const std::string& device);
+
+// "flow2" alone, of a clip of any size.
+struct FlowNetOptions {
+  int64_t height = 0, width = 0;
+  MotionNetOptions net;
+};
+Plan plan_flow(const FlowNetOptions& options, ParamStore& params, const std::string& device);
+
+// Names of the loss terms in order: "pixel2", ..., "ssim6", those that are switched on.
+std::vector<std::string> term_names(const TrainConfig& config);
+
+}  // namespace millrace

@@ -1,0 +1,75 @@
+#include "apps/motionnet/sources.h"
+
+#include "core/error.h"
+#include "core/log.h"
+#include "data/synthetic.h"
+
+namespace millrace {
+namespace {
+
+bool is_synthetic(const std::string& spec) { return spec.rfind("synthetic:", 0) == 0; }
+
+// A synthetic source makes clips of the run's size and length unless it is told otherwise.
+std::string complete(const TrainConfig& c, const std::string& spec, const std::string& split) {
+  std::string full = spec;
+  auto add = [&](const std::string& key, const std::string& value) {
+    if (spec.find(key + "=") != std::string::npos) return;
+    full += (full.back() == ':' ? "" : ",") + key + "=" + value;
+  };
+  add("size", std::to_string(c.height) + "x" + std::to_string(c.width));
+  add("frames", std::to_string(c.frames));
+  add("split", split);
+  return full;
+}
+
+SourcePtr open(const TrainConfig& c, const std::string& spec, const std::string& split, int64_t min_frames) {
+  return open_source({.spec = is_synthetic(spec) ? complete(c, spec, split) : spec,
+                      .min_frames = min_frames,
+                      .frame_size = {c.decode_height, c.decode_width},
+                      .warn = [](const std::string& line) { log_warning(line); }});
+}
+
+}  // namespace
+
+SourcePtr open_all(const TrainConfig& c, const std::string& spec) { return open(c, spec, "train", 2); }
+
+RunSources open_run_sources(const TrainConfig& c) {
+  RunSources sources;
+  sources.train = open(c, c.data, "train", c.frames);
+  if (!c.validation.empty()) {
+    sources.validation = open(c, c.validation, "val", 2);
+    return sources;
+  }
+  if (is_synthetic(c.data)) {
+    sources.validation = open(c, c.data, "val", 2);
+    return sources;
+  }
+  if (c.hold_out == 0) return sources;
+  const SourcePtr all = sources.train;
+  if (all->size() == 1) {
+    const int64_t length = all->length(0);
+    if (length < c.hold_out + c.frames || c.hold_out < c.frames) {
+      log_warning("nothing is held out for validation: the video has " + std::to_string(length) +
+                  " frames, clips " + std::to_string(c.frames) + " and --hold-out is " +
+                  std::to_string(c.hold_out));
+      return sources;
+    }
+    sources.train = without_last_frames(all, c.hold_out);
+    sources.validation = last_frames(all, c.hold_out);
+    sources.clips = ValidationClips::all;
+    return sources;
+  }
+  std::vector<int64_t> train, validation;
+  const int64_t every = std::max<int64_t>(2, c.hold_out);
+  for (int64_t item = 0; item < all->size(); ++item)
+    ((item + 1) % every == 0 ? validation : train).push_back(item);
+  if (validation.empty()) {
+    validation.push_back(train.back());
+    train.pop_back();
+  }
+  sources.train = take_items(all, train);
+  sources.validation = take_items(all, validation);
+  return sources;
+}
+
+}  // namespace millrace

@@ -1,0 +1,204 @@
+#include "apps/motionnet/train_config.h"
+
+#include <cmath>
+
+#include "core/error.h"
+
+namespace millrace {
+
+OptionTable TrainConfig::options() {
+  const char *d = "Data", *n = "Network and batch", *o = "Optimizer", *l = "Loss", *r = "Run",
+             *v = "Validation and output";
+  return {
+      {"data", &data,
+       "what to learn from: a video, a folder of videos, of frames or of such folders, or "
+       "synthetic:key=value,...",
+       d},
+      {"validation", &validation, "the same for validation; empty: held out of --data (see --hold-out)", d},
+      {"hold_out", &hold_out,
+       "for validation: of one video its last so many frames, of several every so-manieth video; 0: none", d},
+      {"crop", &crop, "none, centre, random or multi_scale (the paper's)", d},
+      {"resize_height", &resize_height,
+       "of frames before the crop, unless they have the network's size; 0: none", d},
+      {"resize_width", &resize_width,
+       "of frames before the crop, unless they have the network's size; 0: none", d},
+      {"decode_height", &decode_height, "shrink frames to this when they are decoded, for large video; 0: no",
+       d},
+      {"decode_width", &decode_width, "shrink frames to this when they are decoded, for large video; 0: no",
+       d},
+      {"mirror", &mirror, "probability that a clip is mirrored", d},
+      {"clips_per_video", &clips_per_video, "clips drawn from a video each epoch", d},
+      {"shuffle", &shuffle, "a new order of videos each epoch", d},
+      {"height", &height, "network input, pixels: a multiple of 32, at least 64", n},
+      {"width", &width, "network input, pixels: a multiple of 32, at least 64", n},
+      {"channels", &channels, "factor of all widths of the network", n},
+      {"frames", &frames, "frames of a clip: 2 or 11 in the paper", n},
+      {"batch", &batch, "clips of a step", n},
+      {"accumulate", &accumulate, "batches whose gradients are averaged for one update", n},
+      {"iterations", &iterations, "updates", o},
+      {"optimizer", &optimizer, "adam or sgd", o},
+      {"learning_rate", &learning_rate, "at the start", o},
+      {"lr_factor", &lr_factor, "multiplies the rate at each of --lr-steps", o},
+      {"lr_steps", &lr_steps, "updates, rising, comma between", o},
+      {"warmup", &warmup, "updates over which the rate rises from 0", o},
+      {"weight_decay", &weight_decay, "L2, in the gradient as in Caffe", o},
+      {"clip", &clip, "largest norm of the gradient; 0: any", o},
+      {"beta1", &beta1, "Adam", o},
+      {"beta2", &beta2, "Adam", o},
+      {"epsilon", &epsilon, "Adam", o},
+      {"momentum", &momentum, "SGD", o},
+      {"normalization", &normalization, "caffe: as the authors' code with batch --n-ref; mean: plain means",
+       l},
+      {"n_ref", &n_ref, "the batch whose balance of losses is kept, whatever --batch is", l},
+      {"ssim_weights", &ssim_weights, "of levels 2 to 6, comma between", l},
+      {"pixel", &pixel, "photometric loss", l},
+      {"smoothness", &smoothness, "smoothness loss", l},
+      {"ssim", &ssim, "structural similarity loss", l},
+      {"lrn", &lrn, "local response normalisation of the loss images", l},
+      {"seed", &seed, "of weights, data order and augmentation", r},
+      {"threads", &threads, "of computation; 0: all", r},
+      {"loader_threads", &loader_threads, "of decoding", r},
+      {"device", &device, "auto or cpu", r},
+      {"init", &init, "weights to start from: a .safetensors file, checkpoint or run", r},
+      {"checkpoint_every", &checkpoint_every, "updates", v},
+      {"keep_checkpoints", &keep_checkpoints, "how many of the newest to keep, beside the best", v},
+      {"validate_every", &validate_every, "updates; 0: only at the end", v},
+      {"pictures_every", &pictures_every, "updates; 0: only at the end", v},
+      {"validation_clips", &validation_clips, "at most so many; --validate takes all", v},
+      {"epe_border", &epe_border, "pixels at each edge left out of the end-point error", v},
+  };
+}
+
+TrainConfig preset_config(const std::string& name) {
+  TrainConfig c;
+  if (name == "small") return c;
+  if (name == "tiny") {
+    c.height = c.width = 64;
+    c.channels = .125;
+    c.batch = 4;
+    c.iterations = 200;
+    c.checkpoint_every = 100;
+    c.validate_every = c.pictures_every = 100;
+    return c;
+  }
+  if (name == "paper") {  // models/multiframe_MotionNet: solver.prototxt, train.prototxt
+    c.height = c.width = 224;
+    c.frames = 11;
+    c.channels = 1;
+    c.batch = 16;
+    c.iterations = 400000;
+    c.learning_rate = 3.2e-5;
+    c.lr_steps = {100000, 200000, 250000, 300000, 350000};
+    c.weight_decay = 4e-4;
+    c.crop = "multi_scale";
+    c.clips_per_video = 1;
+    c.checkpoint_every = c.validate_every = c.pictures_every = 2000;
+    return c;
+  }
+  fail(ErrorKind::usage, {"--preset", "paper, small or tiny", "'" + name + "'", ""});
+}
+
+namespace {
+
+void at_least(const char* flag, double value, double least) {
+  if (!(value >= least) || !std::isfinite(value)) {
+    fail(ErrorKind::usage, {flag, "a number of at least " + std::to_string(static_cast<int64_t>(least)),
+                            std::to_string(value), ""});
+  }
+}
+
+}  // namespace
+
+void check_config(const TrainConfig& c) {
+  if (c.data.empty()) {
+    fail(ErrorKind::usage, {"--data", "a video, a folder or synthetic:", "nothing",
+                            "--data synthetic: trains without any download"});
+  }
+  check_motionnet_extent("--height", c.height);
+  check_motionnet_extent("--width", c.width);
+  at_least("--frames", static_cast<double>(c.frames), 2);
+  at_least("--batch", static_cast<double>(c.batch), 1);
+  at_least("--accumulate", static_cast<double>(c.accumulate), 1);
+  at_least("--iterations", static_cast<double>(c.iterations), 0);
+  at_least("--clips-per-video", static_cast<double>(c.clips_per_video), 1);
+  at_least("--loader-threads", static_cast<double>(c.loader_threads), 1);
+  at_least("--checkpoint-every", static_cast<double>(c.checkpoint_every), 1);
+  at_least("--keep-checkpoints", static_cast<double>(c.keep_checkpoints), 1);
+  at_least("--validate-every", static_cast<double>(c.validate_every), 0);
+  at_least("--pictures-every", static_cast<double>(c.pictures_every), 0);
+  at_least("--validation-clips", static_cast<double>(c.validation_clips), 1);
+  at_least("--hold-out", static_cast<double>(c.hold_out), 0);
+  at_least("--epe-border", static_cast<double>(c.epe_border), 0);
+  at_least("--learning-rate", c.learning_rate, 0);
+  at_least("--resize-height", static_cast<double>(c.resize_height), 0);
+  at_least("--resize-width", static_cast<double>(c.resize_width), 0);
+  at_least("--decode-height", static_cast<double>(c.decode_height), 0);
+  at_least("--decode-width", static_cast<double>(c.decode_width), 0);
+  if (!(c.channels > 0 && c.channels <= 16)) {
+    fail(ErrorKind::usage, {"--channels", "a factor above 0, at most 16", std::to_string(c.channels), ""});
+  }
+  if (!(c.n_ref > 0)) fail(ErrorKind::usage, {"--n-ref", "a number above 0", std::to_string(c.n_ref), ""});
+  if (!(c.mirror >= 0 && c.mirror <= 1)) {
+    fail(ErrorKind::usage, {"--mirror", "a probability", std::to_string(c.mirror), ""});
+  }
+  if ((c.resize_height == 0) != (c.resize_width == 0)) {
+    fail(ErrorKind::usage, {"--resize-height and --resize-width", "both or neither", "one", ""});
+  }
+  if ((c.decode_height == 0) != (c.decode_width == 0)) {
+    fail(ErrorKind::usage, {"--decode-height and --decode-width", "both or neither", "one", ""});
+  }
+  if (!c.pixel && !c.smoothness && !c.ssim) {
+    fail(ErrorKind::usage, {"--no-pixel --no-smoothness --no-ssim", "at least one loss", "none", ""});
+  }
+  parse_crop(c.crop);
+  loss_options(c);
+  check_optimizer(optimizer_options(c));
+  check_schedule(schedule_options(c));
+}
+
+MotionLossOptions loss_options(const TrainConfig& c) {
+  MotionLossOptions o{.frames = c.frames,
+                      .n_ref = c.n_ref,
+                      .pixel = c.pixel,
+                      .smoothness = c.smoothness,
+                      .ssim = c.ssim,
+                      .lrn = c.lrn};
+  if (c.normalization == "mean")
+    o.normalization = LossNormalization::mean;
+  else if (c.normalization != "caffe")
+    fail(ErrorKind::usage, {"--normalization", "caffe or mean", "'" + c.normalization + "'", ""});
+  if (c.ssim_weights.size() != o.ssim_weights.size()) {
+    fail(ErrorKind::usage, {"--ssim-weights", "five numbers", std::to_string(c.ssim_weights.size()), ""});
+  }
+  std::copy(c.ssim_weights.begin(), c.ssim_weights.end(), o.ssim_weights.begin());
+  return o;
+}
+
+OptimizerOptions optimizer_options(const TrainConfig& c) {
+  OptimizerOptions o;
+  if (c.optimizer == "sgd")
+    o.kind = OptimizerKind::sgd;
+  else if (c.optimizer != "adam")
+    fail(ErrorKind::usage, {"--optimizer", "adam or sgd", "'" + c.optimizer + "'", ""});
+  o.beta1 = c.beta1;
+  o.beta2 = c.beta2;
+  o.epsilon = c.epsilon;
+  o.momentum = c.momentum;
+  o.weight_decay = c.weight_decay;
+  o.clip = c.clip;
+  o.accumulate = c.accumulate;
+  return o;
+}
+
+ScheduleOptions schedule_options(const TrainConfig& c) {
+  return {.base = c.learning_rate, .factor = c.lr_factor, .steps = c.lr_steps, .warmup = c.warmup};
+}
+
+GeometryOptions geometry_options(const TrainConfig& c) {
+  return {.network = {c.height, c.width},
+          .crop = parse_crop(c.crop),
+          .resize = {c.resize_height, c.resize_width},
+          .mirror = c.mirror};
+}
+
+}  // namespace millrace

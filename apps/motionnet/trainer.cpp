@@ -1,0 +1,347 @@
+#include "apps/motionnet/trainer.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "apps/motionnet/sources.h"
+#include "apps/support/environment.h"
+#include "apps/support/program.h"
+#include "core/log.h"
+
+namespace millrace {
+namespace {
+
+using nlohmann::json;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+LoaderOptions loader_options(const TrainConfig& c) {
+  return {.batch = c.batch,
+          .frames = c.frames,
+          .geometry = geometry_options(c),
+          .seed = static_cast<uint64_t>(c.seed),
+          .threads = c.loader_threads,
+          .shuffle = c.shuffle,
+          .clips_per_item = c.clips_per_video};
+}
+
+RunDir open_run(const RunOptions& o) { return o.resume ? RunDir::open(o.out) : RunDir::create(o.out); }
+
+constexpr double kMiB = 1 << 20;
+
+}  // namespace
+
+Trainer::Trainer(const TrainConfig& config, const RunOptions& options)
+    : config_(config),
+      options_(options),
+      device_(make_device(config.device)),
+      state_(*device_),
+      plans_(plan_training(config_, params_, device_->name())),
+      dir_(open_run(options)) {
+  log().set_file(dir_.log_path());
+  log_info(fmt::format("{} {} on {}", options.resume ? "going on with" : "new run", options.out,
+                       device_->description()));
+  if (options.resume) check_environment();
+  check_disk();
+
+  const RunSources sources = open_run_sources(config_);
+  loader_ = std::make_unique<Loader>(sources.train, loader_options(config_));
+  int64_t arena = Validator::arena_bytes(config_, params_, device_->name());
+  for (const auto& [name, plan] : plans_) arena = std::max(arena, plan.arena_bytes);
+  arena_ = std::make_unique<Memory>(*device_, arena);
+
+  params_.initialise(state_, Dtype::f32, static_cast<uint64_t>(config_.seed));
+  for (auto& [name, plan] : plans_) {
+    sessions_[name] = std::make_unique<Session>(plan, state_, SessionOptions{.arena = arena_.get()});
+  }
+  for (const std::string& buffer : optimizer_buffers(optimizer_options(config_).kind)) {
+    moments_.push_back({buffer, buffer + "/"});
+  }
+  if (sources.validation) {
+    validator_ = std::make_unique<Validator>(config_, params_, state_,
+                                             ValidatorOptions{.source = sources.validation,
+                                                              .clips = sources.clips,
+                                                              .most = config_.validation_clips,
+                                                              .arena = arena_.get()});
+  }
+  terms_ = term_names(config_);
+  log_info(
+      fmt::format("MotionNet: {} parameters, {} frames of {}x{}, batch {}; plan {:.0f} MiB ({:.0f} arena)",
+                  params_.count(), config_.frames, config_.width, config_.height, config_.batch,
+                  (static_cast<double>(arena) + 4.0 * 4 * static_cast<double>(params_.layout().total)) / kMiB,
+                  static_cast<double>(arena) / kMiB));
+  log_info(fmt::format(
+      "data: {} for training, {} for validation",
+      sources.train->endless() ? "endless clips" : fmt::format("{} videos", sources.train->size()),
+      validator_ ? fmt::format("{} clips", validator_->clips()) : "none"));
+  if (options.resume)
+    resume_run();
+  else
+    start_new_run();
+  events_ = std::make_unique<EventWriter>(dir_.events_path());
+}
+
+void Trainer::start_new_run() {
+  dir_.write_config(to_toml(config_.options()));
+  dir_.write_env(environment());
+  if (config_.init.empty()) return;
+  const std::filesystem::path file = resolve_weights(config_.init);
+  params_.load(SafetensorsReader(file), state_, {{kParams, ""}});
+  log_info("weights from " + file.string());
+}
+
+void Trainer::resume_run() {
+  const std::optional<Checkpoint> latest = dir_.latest();
+  if (latest)
+    load_checkpoint(*latest);
+  else
+    start_new_run();  // stopped before its first checkpoint: it begins again, and ends alike
+  dir_.write_config(to_toml(config_.options()));
+  dir_.trim_metrics(step_);
+  dir_.remove_checkpoints_after(step_);
+  trim_events(dir_.events_path(), step_);
+  loader_->seek(step_ * config_.accumulate * config_.batch);
+  log_info(latest ? fmt::format("from step {}", step_) : "no checkpoint yet: from the start");
+}
+
+void Trainer::load_checkpoint(const Checkpoint& checkpoint) {
+  const SafetensorsReader state(checkpoint.path / kStateFile);
+  params_.load(SafetensorsReader(checkpoint.path / kModelFile), state_, {{kParams, ""}});
+  params_.load(state, state_, moments_);
+  const auto& meta = state.metadata();
+  auto number = [&](const std::string& key) {
+    const auto found = meta.find(key);
+    if (found == meta.end()) {
+      fail(ErrorKind::data, {state.path().string(), "'" + key + "' in its metadata", "none",
+                             "is it a checkpoint of this program?"});
+    }
+    return std::stod(found->second);
+  };
+  step_ = checkpoint.step;
+  last_checkpoint_ = step_;
+  train_seconds_ = number("train_seconds");
+  if (meta.count("best_step")) {
+    best_step_ = static_cast<int64_t>(number("best_step"));
+    best_loss_ = number("best_loss");
+  }
+}
+
+std::string Trainer::environment() const {
+  json plans;
+  for (const auto& [name, plan] : plans_) plans[name] = plan.fingerprint();
+  return environment_json(*device_, plans.dump());
+}
+
+// Bit-equal results are promised for equal build, libraries, processor, threads and plan.
+void Trainer::check_environment() const {
+  const json was = json::parse(read_file(dir_.env_path(), 1 << 20), nullptr, false),
+             is = json::parse(environment());
+  if (was.is_discarded()) return;
+  for (const auto& [key, value] : is.items()) {
+    if (was.contains(key) && was[key] == value) continue;
+    const std::string before = was.contains(key) ? was[key].dump() : "nothing";
+    if (options_.allow_drift) {
+      log_warning(fmt::format("{} was {} and is {}: the run will not be equal to an undisturbed one", key,
+                              before, value.dump()));
+      continue;
+    }
+    fail(ErrorKind::usage, {"--resume: " + key, before + " as when the run began", value.dump(),
+                            "the last bits would differ; --allow-drift goes on all the same"});
+  }
+}
+
+void Trainer::check_disk() const {
+  const double parameters = 4.0 * static_cast<double>(params_.count());
+  const double checkpoint =
+      parameters * (1 + static_cast<double>(optimizer_buffers(optimizer_options(config_).kind).size()));
+  const double need =
+      checkpoint * static_cast<double>(config_.keep_checkpoints + 2);  // the best, and one being written
+  const auto free = static_cast<double>(free_space(dir_.path()));
+  log_info(fmt::format("disk: the run needs about {:.0f} MiB ({} checkpoints of {:.0f}), {:.0f} MiB are free",
+                       need / kMiB, config_.keep_checkpoints + 2, checkpoint / kMiB, free / kMiB));
+  if (free < need) {
+    fail(ErrorKind::runtime, {dir_.path().string(), fmt::format("{:.0f} MiB of free disk space", need / kMiB),
+                              fmt::format("{:.0f}", free / kMiB), "a smaller --keep-checkpoints needs less"});
+  }
+}
+
+void Trainer::micro_step(Session& session, StepResult& result) {
+  const Batch batch = loader_->next();
+  session.set("clip", batch.frames, config_.batch * config_.height * config_.width * 3 * config_.frames);
+  session.run();
+  const double loss = session.get_scalar("loss");
+  if (!std::isfinite(loss)) {
+    result.loss = loss;
+    diverged(session, result);
+  }
+  const double share = 1.0 / static_cast<double>(config_.accumulate);
+  result.loss += loss * share;
+  for (const std::string& term : terms_) result.terms[term] += session.get_scalar(term) * share;
+}
+
+Trainer::StepResult Trainer::train_one() {
+  const auto start = std::chrono::steady_clock::now();
+  StepResult result;
+  result.rate = rate_at(schedule_options(config_), step_);
+  const double rate = update_rate(optimizer_options(config_), result.rate, step_ + 1);
+  Session* last = nullptr;
+  if (config_.accumulate == 1) {
+    last = sessions_.at("step").get();
+    last->set_scalar("rate", rate);
+    micro_step(*last, result);
+    result.gradient_norm = last->get_scalar("gradient_norm");
+  } else {
+    for (int64_t k = 0; k < config_.accumulate; ++k) {
+      last = sessions_.at(k == 0 ? "first" : "next").get();
+      micro_step(*last, result);
+    }
+    Session& update = *sessions_.at("update");
+    update.set_scalar("rate", rate);
+    update.run();
+    result.gradient_norm = update.get_scalar("gradient_norm");
+  }
+  if (!std::isfinite(result.gradient_norm)) diverged(*last, result);
+  result.seconds = seconds_since(start);
+  return result;
+}
+
+// The update was skipped on the device, so the weights are those before the step and the input is still
+// there.
+void Trainer::diverged(Session& session, const StepResult& result) {
+  const std::optional<BadNode> bad = session.run_checked();
+  const std::string last =
+      last_checkpoint_ >= 0 ? fmt::format("; the checkpoint of step {} is kept", last_checkpoint_) : "";
+  fail(ErrorKind::diverged,
+       {fmt::format("step {}", step_ + 1), "a finite loss and gradient",
+        fmt::format("loss {} and gradient norm {}, first in {}", result.loss, result.gradient_norm,
+                    bad ? bad->to_string() : "the sum over batches"),
+        "a smaller --learning-rate, --warmup or --clip may help" + last});
+}
+
+void Trainer::record(const StepResult& r) {
+  MetricsLine line{.step = step_, .seconds = r.seconds, .values = {{"loss", r.loss}}};
+  for (const std::string& term : terms_) line.values.push_back({term, r.terms.at(term)});
+  line.values.push_back({"gradient_norm", r.gradient_norm});
+  line.values.push_back({"learning_rate", r.rate});
+  dir_.append_metrics(line);
+  Event event{.step = step_};
+  for (const auto& [name, value] : line.values)
+    event.scalars.push_back({"train/" + name, static_cast<float>(value)});
+  events_->write(event);
+}
+
+ValidationResult Trainer::validate() {
+  const ValidationResult v = validator_->run();
+  Event event{.step = step_};
+  for (const auto& [name, value] : v.terms) {
+    event.scalars.push_back({"validation/" + name, static_cast<float>(value)});
+    if (v.zero.at(name) > 0)
+      event.scalars.push_back({"share_of_zero_flow/" + name, static_cast<float>(value / v.zero.at(name))});
+  }
+  std::string text = fmt::format("step {}: validation loss {:.4f}", step_, v.terms.at("loss"));
+  for (const char* name : {"pixel2", "ssim2"}) {
+    if (v.terms.count(name) && v.zero.at(name) > 0) {
+      text += fmt::format(", {} {:.2f} of zero flow's", name, v.terms.at(name) / v.zero.at(name));
+    }
+  }
+  if (v.epe) {
+    text += fmt::format(", EPE {:.3f} px (zero flow {:.3f})", *v.epe, *v.zero_epe);
+    event.scalars.push_back({"validation/epe", static_cast<float>(*v.epe)});
+  }
+  events_->write(event);
+  log_info(text);
+  if (!best_step_ || v.terms.at("loss") < best_loss_) {
+    best_step_ = step_;
+    best_loss_ = v.terms.at("loss");
+  }
+  return v;
+}
+
+void Trainer::save_pictures() {
+  const std::filesystem::path folder = dir_.path() / "pictures";
+  std::filesystem::create_directories(folder);
+  for (int64_t k = 0; k < std::min<int64_t>(4, validator_->clips()); ++k) {
+    const int64_t clip = k * validator_->clips() / std::min<int64_t>(4, validator_->clips());
+    const Image image = validator_->picture(clip);
+    const std::filesystem::path file = folder / fmt::format("step_{:06}_clip_{}.png", step_, clip);
+    write_png(file.string(), image);
+    if (k == 0) {
+      events_->write({.step = step_,
+                      .images = {{.tag = "flow",
+                                  .height = image.height,
+                                  .width = image.width,
+                                  .png = read_file(file, 1 << 28)}}});
+    }
+  }
+}
+
+void Trainer::checkpoint() {
+  if (last_checkpoint_ == step_) return;
+  events_->flush();
+  dir_.save_checkpoint(step_, [&](const std::filesystem::path& folder) {
+    const std::map<std::string, std::string> model{{"net", "motionnet"},
+                                                   {"frames", std::to_string(config_.frames)},
+                                                   {"channels", fmt::format("{}", config_.channels)},
+                                                   {"step", std::to_string(step_)}};
+    params_.save(folder / kModelFile, state_, {{kParams, ""}}, model);
+    std::map<std::string, std::string> state{{"step", std::to_string(step_)},
+                                             {"train_seconds", fmt::format("{}", train_seconds_)}};
+    if (best_step_) {
+      state["best_step"] = std::to_string(*best_step_);
+      state["best_loss"] = fmt::format("{}", best_loss_);
+    }
+    params_.save(folder / kStateFile, state_, moments_, state);
+  });
+  last_checkpoint_ = step_;
+  dir_.keep(config_.keep_checkpoints, best_step_);
+}
+
+int Trainer::run() {
+  catch_signals();
+  const auto due = [&](int64_t every) {
+    return every > 0 && step_ % every == 0 && step_ < config_.iterations;
+  };
+  ProgressBar bar(log(), {.title = "train", .total = config_.iterations, .start = step_});
+  while (step_ < config_.iterations) {
+    const StepResult result = train_one();
+    ++step_;
+    train_seconds_ += result.seconds;
+    record(result);
+    bar.update(step_, fmt::format("loss {:.4f} |g| {:.3g}", result.loss, result.gradient_norm));
+    if (validator_ && due(config_.validate_every)) validate();
+    if (validator_ && due(config_.pictures_every)) save_pictures();
+    if (due(config_.checkpoint_every)) checkpoint();
+    if (stop_requested() && step_ < config_.iterations) {
+      checkpoint();
+      log_info(fmt::format("stopped by a signal after step {}; go on with --resume --out {}", step_,
+                           options_.out));
+      return kExitInterrupted;
+    }
+  }
+  bar.finish();
+  finish();
+  return 0;
+}
+
+void Trainer::finish() {
+  json result{{"steps", step_}, {"seconds", train_seconds_}, {"parameters", params_.count()}};
+  if (validator_) {
+    const ValidationResult v = validate();
+    save_pictures();
+    result["validation"] = json::parse(to_json(v));
+    result["best_step"] = *best_step_;
+  }
+  checkpoint();
+  result["checkpoint"] = (dir_.checkpoints_path() / fmt::format("step_{:06}", step_)).string();
+  result_ = result.dump();
+  dir_.write_result(result.dump(2) + "\n");
+}
+
+}  // namespace millrace

@@ -1,0 +1,77 @@
+// A MotionNet training run: a run directory, a loader, sessions, and the loop that joins them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "apps/motionnet/validation.h"
+#include "core/events.h"
+#include "core/run_dir.h"
+
+namespace millrace {
+
+struct RunOptions {
+  std::string out;
+  bool resume = false;
+  bool allow_drift = false;  // resume on another machine, build or number of threads
+};
+
+class Trainer {
+ public:
+  // For a new run: makes the folder, draws or loads the weights. To resume: loads the latest checkpoint and
+  // cuts metrics and events back to it; `config` must be the run's own.
+  Trainer(const TrainConfig& config, const RunOptions& options);
+
+  // Trains to config.iterations. Returns the exit code: 0, or 75 after a signal and a checkpoint. Throws
+  // ErrorKind::diverged when a loss or gradient is not finite.
+  int run();
+  // What result.json holds.
+  const std::string& result() const { return result_; }
+
+ private:
+  struct StepResult {
+    double loss = 0, gradient_norm = 0, rate = 0, seconds = 0;
+    std::map<std::string, double> terms;
+  };
+
+  void load_checkpoint(const Checkpoint& checkpoint);
+  void start_new_run();
+  void resume_run();
+  void check_environment() const;
+  void check_disk() const;
+  StepResult train_one();
+  void micro_step(Session& session, StepResult& result);
+  [[noreturn]] void diverged(Session& session, const StepResult& result);
+  void record(const StepResult& result);
+  ValidationResult validate();
+  void save_pictures();
+  void checkpoint();
+  void finish();
+  std::string environment() const;
+
+  TrainConfig config_;
+  RunOptions options_;
+  std::unique_ptr<Device> device_;
+  State state_;
+  ParamStore params_;
+  std::map<std::string, Plan> plans_;
+  RunDir dir_;
+  std::unique_ptr<EventWriter> events_;
+  std::unique_ptr<Memory> arena_;
+  std::map<std::string, std::unique_ptr<Session>> sessions_;
+  std::unique_ptr<Validator> validator_;
+  std::unique_ptr<Loader> loader_;
+  std::vector<std::string> terms_;
+  std::vector<ParamStore::Part> moments_;
+
+  int64_t step_ = 0;  // updates done
+  int64_t last_checkpoint_ = -1;
+  double train_seconds_ = 0;  // of steps, over all sessions of the run
+  std::optional<int64_t> best_step_;
+  double best_loss_ = 0;
+  std::string result_;
+};
+
+}  // namespace millrace

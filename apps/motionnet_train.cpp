@@ -1,0 +1,172 @@
+// motionnet-train: learns optical flow from video without labels.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <set>
+
+#include "apps/motionnet/sources.h"
+#include "apps/motionnet/trainer.h"
+#include "apps/support/program.h"
+#include "core/log.h"
+
+namespace millrace {
+namespace {
+
+struct Arguments {
+  TrainConfig flags;
+  OptionTable table;
+  std::vector<CLI::Option*> given;
+  std::string preset = "small", config_file, weights;
+  RunOptions run;
+  bool validate = false, json = false, plan = false, print_config = false;
+};
+
+void declare(CLI::App& app, Arguments& a) {
+  app.footer(
+      "examples:\n"
+      "  motionnet-train --data synthetic: --out runs/first\n"
+      "  motionnet-train --data holiday.mp4 --out runs/holiday --height 192 --width 320\n"
+      "  motionnet-train --resume --out runs/holiday\n"
+      "  motionnet-train --validate --weights runs/holiday --data other.mp4 --json\n"
+      "exit codes: 0 done, 1 failure, 2 usage, 3 bad data, 4 device, 5 diverged, 75 stopped by a signal "
+      "after a checkpoint");
+  app.add_option("--out", a.run.out, "the run's folder");
+  app.add_flag("--resume", a.run.resume, "go on with the run in --out from its latest checkpoint");
+  app.add_flag("--allow-drift", a.run.allow_drift, "resume although build, processor or threads differ");
+  app.add_option("--preset", a.preset, "paper, small or tiny: where all other options start from");
+  app.add_option("--config", a.config_file, "a TOML file of options; flags win over it");
+  app.add_flag("--validate", a.validate,
+               "only validate --weights (or --init, or the run in --out) on all of --data");
+  app.add_option("--weights", a.weights, "for --validate: a .safetensors file, checkpoint or run");
+  app.add_flag("--json", a.json, "results as one line of JSON on stdout");
+  app.add_flag("--plan", a.plan, "print nodes, kernels, FLOP, bytes and memory of a step, allocate nothing");
+  app.add_flag("--print-config", a.print_config, "print all options as TOML");
+  a.table = a.flags.options();
+  a.given = add_flags(app, a.table);
+}
+
+// preset < file < flags
+TrainConfig resolve(Arguments& a) {
+  TrainConfig config = preset_config(a.preset);
+  if (!a.config_file.empty()) read_toml(read_file(a.config_file, 1 << 20), a.config_file, config.options());
+  copy_given(a.table, a.given, config.options());
+  return config;
+}
+
+// The stored options of a run. Only what does not change the numbers may be given anew.
+TrainConfig resume_config(Arguments& a) {
+  if (a.run.out.empty())
+    fail(ErrorKind::usage, {"--resume", "--out with the folder of a run", "no --out", ""});
+  const std::filesystem::path file = std::filesystem::path(a.run.out) / "config.toml";
+  if (!std::filesystem::exists(file)) {
+    fail(ErrorKind::usage,
+         {"--resume", "a run in " + a.run.out, "no config.toml there", "start one without --resume"});
+  }
+  TrainConfig stored;
+  read_toml(read_file(file, 1 << 20), file.string(), stored.options());
+  TrainConfig config = stored;
+  copy_given(a.table, a.given, config.options());
+  const std::set<std::string> free = {
+      "iterations",       "loader_threads", "threads",        "device",           "checkpoint_every",
+      "keep_checkpoints", "validate_every", "pictures_every", "validation_clips", "epe_border"};
+  const OptionTable was = stored.options(), is = config.options();
+  for (size_t k = 0; k < was.size(); ++k) {
+    if (value_text(was[k]) == value_text(is[k]) || free.count(was[k].key)) continue;
+    fail(ErrorKind::usage, {"--resume: " + was[k].key, value_text(was[k]) + " as the run has it",
+                            value_text(is[k]), "start a new run in another folder"});
+  }
+  return config;
+}
+
+int validate(const Arguments& a, const TrainConfig& config) {
+  const std::string from = !a.weights.empty() ? a.weights : !config.init.empty() ? config.init : a.run.out;
+  if (from.empty())
+    fail(ErrorKind::usage, {"--validate", "--weights with a file, checkpoint or run", "none", ""});
+  const SafetensorsReader file(resolve_weights(from));
+  const auto device = make_device(config.device);
+  State state(*device);
+  ParamStore params;
+  plan_validation(config, params, device->name());  // names the parameters
+  params.initialise(state, Dtype::f32, 0);
+  params.load(file, state, {{kParams, ""}});
+  const std::string& spec = config.validation.empty() ? config.data : config.validation;
+  Validator validator(config, params, state, {.source = open_all(config, spec)});
+  const ValidationResult result = validator.run();
+  if (a.json) {
+    std::cout << to_json(result) << "\n";
+    return 0;
+  }
+  fmt::print("{:<10} {:>12} {:>12} {:>7}\n", "term", "value", "zero flow", "share");
+  for (const auto& [name, value] : result.terms) {
+    fmt::print("{:<10} {:>12.6f} {:>12.6f} {:>7.3f}\n", name, value, result.zero.at(name),
+               value / result.zero.at(name));
+  }
+  if (result.epe)
+    fmt::print("{:<10} {:>12.6f} {:>12.6f} {:>7.3f}\n", "epe", *result.epe, *result.zero_epe,
+               *result.epe / *result.zero_epe);
+  fmt::print("mean over {} clips\n", result.clips);
+  return 0;
+}
+
+int print_plan(const TrainConfig& config) {
+  ParamStore params;
+  for (const auto& [name, plan] : plan_training(config, params, make_device(config.device)->name())) {
+    fmt::print("# {}\n{}", name, plan.to_string());
+  }
+  return 0;
+}
+
+// Whether the folder holds a run that is through, so that a second --resume only says so.
+bool is_complete(const std::string& out, const TrainConfig& config) {
+  const auto latest = latest_checkpoint(out);
+  return latest && latest->step >= config.iterations &&
+         std::filesystem::exists(std::filesystem::path(out) / "result.json");
+}
+
+int train(const Arguments& a, const TrainConfig& config) {
+  if (a.run.out.empty()) fail(ErrorKind::usage, {"--out", "a folder for the run", "nothing", ""});
+  std::string result;
+  if (a.run.resume && is_complete(a.run.out, config)) {
+    log_info("the run is complete; more --iterations would go on with it");
+    result = read_file(std::filesystem::path(a.run.out) / "result.json", 1 << 20);
+  } else {
+    Trainer trainer(config, a.run);
+    if (const int code = trainer.run(); code != 0) return code;
+    result = trainer.result();
+  }
+  if (a.json)
+    std::cout << result << "\n";
+  else
+    fmt::print("{}: weights in checkpoints, curves in metrics.jsonl, pictures in pictures\n", a.run.out);
+  return 0;
+}
+
+int run(Arguments& a) {
+  const TrainConfig config = a.run.resume ? resume_config(a) : resolve(a);
+  if (a.print_config) {
+    TrainConfig copy = config;
+    fmt::print("{}", to_toml(copy.options()));
+    return 0;
+  }
+  check_config(config);
+  set_threads(config.threads);
+  if (a.plan) return print_plan(config);
+  if (a.validate) return validate(a, config);
+  return train(a, config);
+}
+
+}  // namespace
+}  // namespace millrace
+
+int main(int argc, char** argv) {
+  millrace::Arguments arguments;
+  return millrace::run_program(
+      {.name = "motionnet-train",
+       .about = "Learns optical flow from video without labels (MotionNet, arXiv 1704.00389).",
+       .setup = [&](CLI::App& app) { millrace::declare(app, arguments); },
+       .run = [&](CLI::App&) { return millrace::run(arguments); }},
+      argc, argv);
+}
