@@ -8,8 +8,8 @@ namespace millrace::cpu {
 // Below this many elements a second thread costs more than it gives.
 constexpr int64_t kParallelFrom = 16384;
 
-// Each thread has its own copy of the body. Bodies that capture by value are vectorised, for then no store can
-// change what they captured; by reference they took 9 times as long.
+// Each thread has its own copy of the body. Bodies that capture by value are vectorised, for then no store
+// can change what they captured; by reference they took 9 times as long.
 template <class F> void parallel_for(int64_t count, F body) {
 #pragma omp parallel for simd schedule(static) firstprivate(body) if (count >= kParallelFrom)
   for (int64_t k = 0; k < count; ++k) body(k);
