@@ -55,8 +55,10 @@ template <class T> constexpr Dtype dtype_of() {
     return Dtype::u8;
   else if constexpr (std::is_same_v<T, int32_t>)
     return Dtype::i32;
-  else
+  else {
+    static_assert(std::is_same_v<T, int64_t>);
     return Dtype::i64;
+  }
 }
 
 }  // namespace millrace

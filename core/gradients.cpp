@@ -27,10 +27,13 @@ std::vector<Value> gradients(Graph& g, std::span<const Value> of, std::span<cons
   const std::vector<bool> needed = depends_on(g, wanted);
   std::vector<Value> d(static_cast<size_t>(g.value_count()));  // dL/dv so far
   auto accumulate = [&](Value v, Value dv) {
-    if (!dv) return;
     Value& sum = d[static_cast<size_t>(v.id)];
     sum = sum ? add(g, sum, dv) : dv;
   };
+  if (of.size() != seeds.size()) {
+    fail(ErrorKind::runtime,
+         {"gradients", std::to_string(of.size()) + " seeds", std::to_string(seeds.size()), ""});
+  }
   for (size_t k = 0; k < of.size(); ++k) {
     if (g.shape(of[k]) == g.shape(seeds[k]))
       accumulate(of[k], seeds[k]);
@@ -62,8 +65,19 @@ std::vector<Value> gradients(Graph& g, std::span<const Value> of, std::span<cons
     const size_t cut = node.name.rfind('/');
     Graph::Scope scope(g, cut == std::string::npos ? "d" : node.name.substr(0, cut) + "/d");
     const std::vector<Value> din = node.op->grad({g, node.in, node.out, dout, want});
+    if (din.size() != node.in.size()) {
+      fail(ErrorKind::runtime, {node.name, "a gradient rule that returns " + std::to_string(node.in.size()),
+                                std::to_string(din.size()), ""});
+    }
     for (size_t i = 0; i < node.in.size(); ++i) {
-      if (want[i]) accumulate(node.in[i], din[i]);
+      if (!want[i] || !din[i]) continue;
+      if (!(g.spec(din[i]) == g.spec(node.in[i]))) {
+        fail(ErrorKind::runtime,
+             {node.name,
+              "a gradient of input " + std::to_string(i) + " like it, " + g.spec(node.in[i]).to_string(),
+              g.spec(din[i]).to_string(), ""});
+      }
+      accumulate(node.in[i], din[i]);
     }
   }
 

@@ -9,6 +9,13 @@ Value Graph::new_value(ValueInfo info) {
   return Value{static_cast<int32_t>(values_.size() - 1)};
 }
 
+const ValueInfo& Graph::info(Value v) const {
+  if (v.id < 0 || v.id >= value_count()) {
+    fail(ErrorKind::runtime, {"graph", "a value of this graph", v ? "another's" : "an empty one", ""});
+  }
+  return values_[static_cast<size_t>(v.id)];
+}
+
 Value Graph::input(const std::string& name, Spec spec) {
   if (inputs_.count(name))
     fail(ErrorKind::runtime, {"graph", "a new input name", "'" + name + "' again", ""});
@@ -18,6 +25,10 @@ Value Graph::input(const std::string& name, Spec spec) {
 }
 
 Value Graph::state(const StateRef& ref, Shape shape, const std::string& name) {
+  if (ref.offset < 0) {
+    fail(ErrorKind::runtime,
+         {"state " + ref.buffer, "an offset of 0 or more", std::to_string(ref.offset), ""});
+  }
   const std::string key = ref.buffer + "@" + std::to_string(ref.offset) + shape.to_string();
   if (auto found = states_.find(key); found != states_.end()) return found->second;
   Value v = new_value(
@@ -51,14 +62,26 @@ std::vector<Value> Graph::add(std::shared_ptr<const Op> op, std::span<const Valu
 void Graph::output(const std::string& name, Value value) {
   if (outputs_.count(name))
     fail(ErrorKind::runtime, {"graph", "a new output name", "'" + name + "' again", ""});
+  info(value);
   outputs_[name] = value;
 }
 
 void Graph::update(Value state, Value next) {
-  if (!info(state).state || spec(state).bytes() != spec(next).bytes() || info(next).node < 0) {
+  const Spec old_spec = spec(state), new_spec = spec(next);
+  if (!info(state).state || info(next).node < 0 || old_spec.dtype != new_spec.dtype ||
+      old_spec.shape.count() != new_spec.shape.count()) {
     fail(ErrorKind::runtime,
-         {"graph", "an update of state " + spec(state).to_string() + " by a computed value of its size",
-          spec(next).to_string(), ""});
+         {"graph", "an update of state " + old_spec.to_string() + " by a computed value of its size",
+          new_spec.to_string(), ""});
+  }
+  const StateRef& place = *info(state).state;
+  for (const Update& u : updates_) {
+    const StateRef& other = *info(u.state).state;
+    if (other.buffer == place.buffer && other.offset < place.offset + old_spec.shape.count() &&
+        place.offset < other.offset + spec(u.state).shape.count()) {
+      fail(ErrorKind::runtime,
+           {"graph", "one update of " + info(state).name, "another of " + info(u.state).name, ""});
+    }
   }
   updates_.push_back({state, next});
 }

@@ -14,7 +14,7 @@
 
 namespace millrace {
 
-// Elements [offset, offset + count) of a named buffer of the State.
+// Where in the State a value begins: how far it reaches is its shape's business.
 struct StateRef {
   std::string buffer;
   int64_t offset = 0;  // elements
@@ -58,11 +58,14 @@ class Graph {
 
   // Roots: what a step computes. Everything else may be removed.
   void output(const std::string& name, Value value);
+  // After the step `state` holds `next`. All readers of `state` in this graph see the old content, wherever
+  // they stand in the list; so an updated state value cannot be an output. No two updates overlap.
   void update(Value state, Value next);
 
   const Spec& spec(Value v) const { return info(v).spec; }
   const Shape& shape(Value v) const { return info(v).spec.shape; }
-  const ValueInfo& info(Value v) const { return values_.at(static_cast<size_t>(v.id)); }
+  // Throws for a Value that is empty or of another graph, as far as that can be seen.
+  const ValueInfo& info(Value v) const;
   int64_t value_count() const { return static_cast<int64_t>(values_.size()); }
   const std::vector<Node>& nodes() const { return nodes_; }
   const std::map<std::string, Value>& inputs() const { return inputs_; }
@@ -97,9 +100,9 @@ class Graph {
   std::vector<Update> updates_;
 };
 
-// Appends the nodes that compute dL/d(wanted) and returns them in order. `seeds` are dL/d(of). A wanted value
-// that L does not depend on gets zeros. Gradients that meet are summed by `add` nodes, in the order of the
-// forward list.
+// Appends the nodes that compute dL/d(wanted) and returns them in order. `seeds` are dL/d(of), one of the
+// same shape for each. A wanted value that L does not depend on gets zeros. Gradients that meet are summed by
+// `add` nodes: the seed first, then from the last reader in the list to the first.
 std::vector<Value> gradients(Graph& graph, std::span<const Value> of, std::span<const Value> seeds,
                              std::span<const Value> wanted);
 // The same for one scalar, dL/dL = 1.

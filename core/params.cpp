@@ -131,6 +131,7 @@ void ParamStore::save(const std::filesystem::path& path, const State& state, con
   };
   std::map<std::string, Source> sources;
   for (const Part& part : parts) {
+    check_buffer(state, part.buffer);
     const std::string dtype = state.at(part.buffer).dtype == Dtype::f64 ? "F64" : "F32";
     for (const FlatSlice& slice : layout_.slices) {
       content.tensors.push_back(
@@ -153,14 +154,28 @@ void ParamStore::save(const std::filesystem::path& path, const State& state, con
       });
 }
 
+void ParamStore::check_buffer(const State& state, const std::string& buffer) const {
+  const Tensor& t = state.at(buffer);
+  if (t.count() < layout_.total || (t.dtype != Dtype::f32 && t.dtype != Dtype::f64)) {
+    fail(ErrorKind::runtime,
+         {"state " + buffer, "real numbers for " + std::to_string(layout_.total) + " elements of parameters",
+          Spec{t.shape, t.dtype}.to_string(), ""});
+  }
+}
+
 void ParamStore::load(const SafetensorsReader& file, State& state, const std::vector<Part>& parts) const {
   for (const Part& part : parts) {
+    check_buffer(state, part.buffer);
     for (const FlatSlice& slice : layout_.slices) {
       const std::string name = part.prefix + slice.name;
       if (!file.has(name)) {
         fail(ErrorKind::data,
              {file.path().string(), "a tensor '" + name + "'",
               std::to_string(file.tensors().size()) + " others", "is it a checkpoint of another net?"});
+      }
+      const std::string& dtype = file.entry(name).dtype;
+      if (dtype != "F32" && dtype != "F64" && dtype != "F16" && dtype != "BF16") {
+        fail(ErrorKind::data, {file.path().string() + ": " + name, "dtype F32, F64, F16 or BF16", dtype, ""});
       }
       if (file.entry(name).shape != file_shape(slice.shape)) {
         fail(ErrorKind::data, {file.path().string() + ": " + name, shape_text(file_shape(slice.shape)),

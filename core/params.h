@@ -48,12 +48,14 @@ class ParamStore {
   };
   void save(const std::filesystem::path& path, const State& state, const std::vector<Part>& parts,
             const std::map<std::string, std::string>& metadata) const;
-  // Fills the buffers. Throws ErrorKind::data when a parameter is missing or has another shape, before
-  // anything is changed. Tensors of other names are left alone.
+  // Fills the buffers. Throws ErrorKind::data when a parameter is missing, has another shape or is not of
+  // real numbers, before anything is changed. Tensors of other names are left alone.
   void load(const SafetensorsReader& file, State& state, const std::vector<Part>& parts) const;
 
  private:
   std::vector<int64_t> file_shape(const Shape& shape) const;
+  // Throws unless the buffer holds the whole layout in real numbers.
+  void check_buffer(const State& state, const std::string& buffer) const;
 
   FlatLayout layout_;
   std::vector<ParamOptions> options_;  // per slice

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/copy.h"
+#include "core/device.h"
 #include "core/passes.h"
 #include "core/storage.h"
 
@@ -107,10 +108,10 @@ void sum_up(Plan& plan, const Graph& g) {
       need.shape = {std::max(need.shape[0], end)};
     }
     if (place.where == Place::Where::input) plan.input_bytes += spec.bytes();
-    if (g.info(Value{id}).node >= 0) plan.values_bytes += spec.bytes();
+    if (g.info(Value{id}).node >= 0) plan.values_bytes += align_up(spec.bytes());
   }
   for (const PlanStep& step : plan.steps) {
-    plan.values_bytes += step.prepared.workspace_bytes;
+    plan.values_bytes += align_up(step.prepared.workspace_bytes);
     plan.cost.flop += step.cost.flop;
     plan.cost.bytes += step.cost.bytes;
   }
@@ -128,10 +129,28 @@ std::string place_text(const Place& p) {
   return {};
 }
 
+// After the step such an output would show the new content, though its value is the old one.
+void refuse_updated_outputs(const Graph& g) {
+  for (const auto& [name, v] : g.outputs()) {
+    const ValueInfo& out = g.info(v);
+    for (const Update& u : g.updates()) {
+      const ValueInfo& updated = g.info(u.state);
+      if (!out.state || out.state->buffer != updated.state->buffer ||
+          out.state->offset >= updated.state->offset + updated.spec.shape.count() ||
+          updated.state->offset >= out.state->offset + out.spec.shape.count())
+        continue;
+      fail(ErrorKind::runtime, {"output " + name, "a value that outlasts the step",
+                                "state " + updated.name + ", which the step updates",
+                                "output what it is updated with, or a copy of it"});
+    }
+  }
+}
+
 }  // namespace
 
 Plan make_plan(const Graph& original, const PlanOptions& options) {
   const Graph g = options.rewrite ? fuse_nodes(remove_dead_nodes(join_equal_nodes(original))) : original;
+  refuse_updated_outputs(g);
   Plan plan;
   plan.device = options.device;
   for (const Node& node : g.nodes()) plan.steps.push_back(make_step(g, node, options));
@@ -185,6 +204,10 @@ std::string Plan::fingerprint() const {
     for (Value v : s.in) mix(specs[static_cast<size_t>(v.id)].to_string() + std::to_string(v.id));
     for (Value v : s.out) mix(specs[static_cast<size_t>(v.id)].to_string() + std::to_string(v.id));
   }
+  for (size_t id = 0; id < places.size(); ++id) {
+    if (places[id].where != Place::Where::arena) mix(std::to_string(id) + place_text(places[id]));
+  }
+  for (const auto& [name, v] : outputs) mix(name + "=" + std::to_string(v.id));
   return fmt::format("{:016x}", hash);
 }
 

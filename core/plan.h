@@ -58,19 +58,22 @@ class Plan {
       state;  // buffers of the State that the plan touches, and how far it reaches into them
 
   int64_t arena_bytes = 0;
-  int64_t values_bytes =
-      0;  // all values side by side, workspaces included: what a run without a planner would take
+  // All values side by side, aligned as in the arena, workspaces included: what a run without a planner would
+  // take. No arena is larger.
+  int64_t values_bytes = 0;
   int64_t bound_bytes = 0;  // the most that is live at once: no arena can be smaller
   int64_t input_bytes = 0;
   Cost cost;
 
   // A table of nodes with kernels, FLOP, bytes and places, and the sums.
   std::string to_string() const;
-  // Of all that decides the result to the last bit: ops, shapes, kernels, order.
+  // Of all that decides the result to the last bit: ops, shapes, kernels, order, names of inputs and outputs,
+  // places in the State. Not of offsets in the arena.
   std::string fingerprint() const;
 };
 
-// Throws when a node has no kernel on the device: the message names op, device and node.
+// Throws when a node has no kernel on the device: the message names op, device and node. Throws when an
+// output is a state value that the step updates.
 Plan make_plan(const Graph& graph, const PlanOptions& options = {});
 
 }  // namespace millrace

@@ -16,6 +16,10 @@ std::string BadNode::to_string() const {
 }
 
 std::vector<double> to_double(const Tensor& t) {
+  if (t.dtype != Dtype::f32 && t.dtype != Dtype::f64) {
+    fail(ErrorKind::runtime,
+         {"tensor " + t.shape.to_string(), "f32 or f64", std::string(name_of(t.dtype)), ""});
+  }
   std::vector<double> result(static_cast<size_t>(t.count()));
   for (size_t k = 0; k < result.size(); ++k) {
     result[k] = t.dtype == Dtype::f64 ? t.as<double>()[k] : static_cast<double>(t.as<float>()[k]);
@@ -28,22 +32,21 @@ Session::Session(Plan plan, State& state, SessionOptions options)
       state_(state),
       device_(state.device()),
       poison_(options.poison),
-      arena_(options.arena) {
+      arena_(nullptr) {
   for (const auto& [name, spec] : plan_.state) {
     if (!state_.has(name)) {
       state_.create(name, spec.dtype, spec.shape[0]);
     } else if (state_.at(name).count() < spec.shape[0] || state_.at(name).dtype != spec.dtype) {
       fail(ErrorKind::runtime, {"state " + name, "at least " + spec.to_string(),
-                                std::to_string(state_.at(name).count()) + " elements", ""});
+                                Spec{state_.at(name).shape, state_.at(name).dtype}.to_string(), ""});
     }
   }
-  if (!arena_) {
-    own_arena_ = Memory(device_, plan_.arena_bytes);
-    arena_ = &own_arena_;
-  } else if (arena_->bytes() < plan_.arena_bytes) {
+  if (options.arena && options.arena->bytes() < plan_.arena_bytes) {
     fail(ErrorKind::runtime, {"session", "an arena of " + std::to_string(plan_.arena_bytes) + " bytes",
-                              std::to_string(arena_->bytes()), ""});
+                              std::to_string(options.arena->bytes()), ""});
   }
+  if (!options.arena) own_arena_ = Memory(device_, plan_.arena_bytes);
+  arena_ = (options.arena ? *options.arena : own_arena_).at(0);
   int64_t input_bytes = 0;
   for (const auto& [name, v] : plan_.inputs)
     input_bytes += align_up(plan_.specs[static_cast<size_t>(v.id)].bytes());
@@ -63,7 +66,7 @@ void Session::bind() {
     const Place& place = plan_.places[id];
     char* data = nullptr;
     if (place.where == Place::Where::arena)
-      data = arena_->at(place.offset);
+      data = arena_ + place.offset;
     else if (place.where == Place::Where::input)
       data = inputs_.at(slot.at(place.region));
     else
@@ -79,7 +82,7 @@ void Session::bind() {
     KernelArgs args{.op = *step.op,
                     .in = {operand, step.in.size()},
                     .out = {operand + step.in.size(), step.out.size()},
-                    .workspace = step.prepared.workspace_bytes ? arena_->at(step.workspace_offset) : nullptr,
+                    .workspace = step.prepared.workspace_bytes ? arena_ + step.workspace_offset : nullptr,
                     .prepared = step.prepared.state.get()};
     operand += step.in.size() + step.out.size();
     launches_.push_back({step.kernel->run, args});
@@ -116,7 +119,7 @@ const Tensor& Session::tensor(const std::map<std::string, Value>& names, const s
 }
 
 void Session::run() {
-  if (poison_) device_.fill_bytes(arena_->data(), kPoison, plan_.arena_bytes);
+  if (poison_) device_.fill_bytes(arena_, kPoison, plan_.arena_bytes);
   for (size_t k = 0; k < launches_.size(); ++k) {
     launch(k);
     if (poison_) poison_dead(static_cast<int64_t>(k));
@@ -126,7 +129,7 @@ void Session::run() {
 
 void Session::poison_dead(int64_t after_step) {
   for (const ArenaBuffer& b : plan_.buffers) {
-    if (b.last == after_step) device_.fill_bytes(arena_->at(b.offset), kPoison, b.bytes);
+    if (b.last == after_step) device_.fill_bytes(arena_ + b.offset, kPoison, b.bytes);
   }
 }
 

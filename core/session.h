@@ -35,7 +35,8 @@ class Session {
 
   const Plan& plan() const { return plan_; }
 
-  // Copies `values` into an input; their number and type must be the input's.
+  // Copies `values` into an input; their number and type must be the input's. An input is zero before, and
+  // keeps its content from run to run.
   template <class T> void set(const std::string& input, const T* values, int64_t count) {
     set_bytes(input, values, count, dtype_of<T>());
   }
@@ -76,13 +77,13 @@ class Session {
   Device& device_;
   bool poison_;
   Memory own_arena_, inputs_;
-  Memory* arena_;
+  char* arena_;                   // own or shared; a pointer to the bytes, so that a Session can be moved
   std::vector<Tensor> values_;    // per value of the plan
   std::vector<Tensor> operands_;  // of all launches, inputs before outputs
   std::vector<Launch> launches_;
 };
 
-// Converts the elements of a real tensor in host memory.
+// Converts the elements of a tensor of f32 or f64 in host memory.
 std::vector<double> to_double(const Tensor& t);
 
 }  // namespace millrace

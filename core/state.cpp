@@ -26,6 +26,18 @@ const Tensor& State::at(const std::string& name) const {
   return found->second.tensor;
 }
 
+void* State::part(const std::string& name, const Part& p) const {
+  const Tensor& t = at(name);
+  if (t.dtype != p.dtype || p.offset < 0 || p.count < 0 || p.offset > t.count() - p.count) {
+    fail(ErrorKind::runtime,
+         {"state " + name, std::to_string(t.count()) + " x " + std::string(name_of(t.dtype)),
+          std::to_string(p.count) + " x " + std::string(name_of(p.dtype)) + " from " +
+              std::to_string(p.offset),
+          ""});
+  }
+  return t.as<char>() + p.offset * size_of(p.dtype);
+}
+
 std::vector<std::string> State::names() const {
   std::vector<std::string> result;
   for (const auto& [name, buffer] : buffers_) result.push_back(name);

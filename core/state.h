@@ -15,7 +15,7 @@ class State {
  public:
   explicit State(Device& device) : device_(device) {}
 
-  // A buffer of zeros; nothing happens when it exists with this type and size.
+  // A buffer of zeros; nothing happens when it exists with this type and size, and with another it throws.
   void create(const std::string& name, Dtype dtype, int64_t count);
   bool has(const std::string& name) const { return buffers_.count(name) > 0; }
   // Throws when there is no such buffer.
@@ -23,11 +23,12 @@ class State {
   std::vector<std::string> names() const;
   Device& device() const { return device_; }
 
+  // Elements [offset, offset + count). Throw when they are not in the buffer or it is not of type T.
   template <class T> void read(const std::string& name, int64_t offset, int64_t count, T* to) const {
-    device_.download(to, at(name).as<T>() + offset, count * static_cast<int64_t>(sizeof(T)));
+    device_.download(to, part(name, {offset, count, dtype_of<T>()}), count * static_cast<int64_t>(sizeof(T)));
   }
   template <class T> void write(const std::string& name, int64_t offset, int64_t count, const T* from) {
-    device_.upload(at(name).as<T>() + offset, from, count * static_cast<int64_t>(sizeof(T)));
+    device_.upload(part(name, {offset, count, dtype_of<T>()}), from, count * static_cast<int64_t>(sizeof(T)));
   }
 
  private:
@@ -35,6 +36,12 @@ class State {
     Memory memory;
     Tensor tensor;
   };
+  struct Part {
+    int64_t offset, count;
+    Dtype dtype;
+  };
+  void* part(const std::string& name, const Part& p) const;
+
   Device& device_;
   std::map<std::string, Buffer> buffers_;
 };
