@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "apps/motionnet/estimator.h"
 #include "apps/motionnet/sources.h"
 #include "apps/motionnet/trainer.h"
 #include "apps/support/program.h"
@@ -81,11 +82,21 @@ TrainConfig resume_config(Arguments& a) {
   return config;
 }
 
-int validate(const Arguments& a, const TrainConfig& config) {
+bool was_given(const Arguments& a, const std::string& key) {
+  for (size_t k = 0; k < a.table.size(); ++k) {
+    if (a.table[k].key == key) return a.given[k]->count() > 0;
+  }
+  return false;
+}
+
+int validate(const Arguments& a, TrainConfig config) {
   const std::string from = !a.weights.empty() ? a.weights : !config.init.empty() ? config.init : a.run.out;
   if (from.empty())
     fail(ErrorKind::usage, {"--validate", "--weights with a file, checkpoint or run", "none", ""});
   const SafetensorsReader file(resolve_weights(from));
+  const MotionNetOptions net = net_of_weights(file);
+  if (!was_given(a, "channels")) config.channels = net.channels;
+  if (!was_given(a, "frames")) config.frames = net.frames;
   const auto device = make_device(config.device);
   State state(*device);
   ParamStore params;

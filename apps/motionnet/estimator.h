@@ -1,0 +1,39 @@
+// Optical flow of clips by trained weights.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "apps/motionnet/graphs.h"
+#include "core/safetensors.h"
+#include "core/session.h"
+#include "data/source.h"
+
+namespace millrace {
+
+// Frames and width of the net that wrote the weights: from the file's metadata, else from the shapes of conv1
+// and conv6. Throws ErrorKind::data when the file holds no MotionNet.
+MotionNetOptions net_of_weights(const SafetensorsReader& file);
+
+// The network's size for frames of `size`: the nearest multiples of 32, at least 64.
+Size nearest_network_size(Size size);
+
+class FlowEstimator {
+ public:
+  // Flow of clips of net_of_weights(file).frames frames, which are resized to `network`.
+  FlowEstimator(const SafetensorsReader& file, Device& device, Size network);
+
+  int64_t frames() const { return options_.net.frames; }
+  Size network() const { return {options_.height, options_.width}; }
+  // The flow between neighbouring frames, in pixels of its own resolution: half the network's.
+  std::vector<Flow> run(const std::vector<Image>& frames);
+
+ private:
+  FlowNetOptions options_;
+  State state_;
+  ParamStore params_;
+  std::unique_ptr<Session> session_;
+  std::vector<uint8_t> input_;
+};
+
+}  // namespace millrace
