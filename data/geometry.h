@@ -19,7 +19,7 @@ enum class Crop {
 Crop parse_crop(const std::string& name);
 
 struct GeometryOptions {
-  Size network;
+  Size network = {};
   Crop crop = Crop::centre;
   // To what a frame is resized before the crop (aspect ratio not kept), 340 wide and 256 high as in the
   // hidden two-stream paper's code; 0x0 keeps the source's size. Where this is smaller than the network, it
@@ -30,9 +30,9 @@ struct GeometryOptions {
 
 // In this order.
 struct ClipGeometry {
-  Size resized;   // first resize to this; equal to the source's size: nothing to do
-  Window window;  // then cut this out
-  Size output;    // then resize to the network's size, which multi_scale crops need
+  Size resized = {};   // first resize to this; equal to the source's size: nothing to do
+  Window window = {};  // then cut this out
+  Size output = {};    // then resize to the network's size, which multi_scale crops need
   bool mirror = false;
   bool operator==(const ClipGeometry&) const = default;
 };

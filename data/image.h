@@ -38,7 +38,7 @@ struct Image {
 struct Window {
   int64_t top = 0;
   int64_t left = 0;
-  Size size;
+  Size size = {};
   bool operator==(const Window&) const = default;
 };
 

@@ -15,7 +15,7 @@ namespace millrace {
 struct LoaderOptions {
   int64_t batch = 8;   // N
   int64_t frames = 2;  // T
-  GeometryOptions geometry;
+  GeometryOptions geometry = {};
   uint64_t seed = 1;
   int64_t threads = 2;
   int64_t slots = 3;           // batches in memory, of which the caller holds one

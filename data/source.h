@@ -54,7 +54,7 @@ void pad_clip(const ClipRange& range, Clip& clip);
 using SourcePtr = std::shared_ptr<const ClipSource>;
 
 struct SourceOptions {
-  std::string spec;  // see open_source
+  std::string spec = {};  // see open_source
   // Items with fewer frames are left out with a warning, and so are broken ones; none left is an error. A
   // broken file that is named itself is an error.
   int64_t min_frames = 1;
@@ -62,8 +62,8 @@ struct SourceOptions {
   int64_t cache_bytes = int64_t{512} << 20;
   // Frames are resized to this when decoded, averaging over what a pixel covers (resize_area), before they
   // are kept: for video much larger than the network. 0x0: as they are.
-  Size frame_size;
-  std::function<void(const std::string&)> warn;  // default: log_warning
+  Size frame_size = {};
+  std::function<void(const std::string&)> warn = {};  // default: log_warning
 };
 
 // `spec` is
