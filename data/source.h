@@ -66,14 +66,13 @@ struct SourceOptions {
   std::function<void(const std::string&)> warn = {};  // default: log_warning
 };
 
-// `spec` is
-//   synthetic:key=value,...   see data/synthetic.h
+// `spec` is one of
+//   synthetic:key=value,...  see data/synthetic.h
 //   a video file
-//   a folder of frames        prefix + number + .jpg, .jpeg, .png or .ppm (img_%05d, image_%04d, frame%06d,
-//   ...), numbers
-//                             without a gap, from any start; flow<number>.flo beside a frame is the truth to
-//                             the next
-//   a folder of those         searched to depth 4, items sorted by path
+//   a folder of frames       prefix, number, .jpg, .jpeg, .png or .ppm: img_%05d, image_%04d, frame%06d, ...
+//                            numbers from any start without a gap; a flow<number>.flo beside a frame is the
+//                            true flow to the next
+//   a folder of these        searched to depth 4; by path, a folder's videos before the folders in it
 SourcePtr open_source(const SourceOptions& options);
 
 // Part of another source: some of its items, in this order; or of every item some frames.
