@@ -104,11 +104,14 @@ void resize_bilinear(const Image& image, Size size, Image& result) {
       }
     }
     if (tap.second != second) interpolate_row(image, second = tap.second, columns, second_row);
+    const int* above = first_row.data();
+    const int* below = second_row.data();
     for (size_t x = 0; x < row_length; ++x) {
-      const int sum = ((tap.weight_first * (first_row[x] >> 4)) >> 16) +
-                      ((tap.weight_second * (second_row[x] >> 4)) >> 16);
-      *out++ = static_cast<uint8_t>((sum + 2) >> 2);
+      const int sum =
+          ((tap.weight_first * (above[x] >> 4)) >> 16) + ((tap.weight_second * (below[x] >> 4)) >> 16);
+      out[x] = static_cast<uint8_t>((sum + 2) >> 2);
     }
+    out += row_length;
   }
 }
 

@@ -241,8 +241,9 @@ TEST_CASE("an error in a thread comes out of next, names the file, and the loade
   CHECK_THROWS_WITH(loader.next(), Contains("item_4"));  // the first of the two, whichever thread was faster
   CHECK(loader.next().frames[0] == 6);
   CHECK(loader.next().frames[0] == 9);
-  source->broken = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-  Loader hopeless(source, options);
+  const auto all_broken = std::make_shared<NumberedSource>(std::vector<int64_t>(3, 5));
+  all_broken->broken = {0, 1, 2};
+  Loader hopeless(all_broken, options);
   for (int k = 0; k < 5; ++k) CHECK_THROWS_AS(hopeless.next(), Error);
 }
 
