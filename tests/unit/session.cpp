@@ -62,6 +62,28 @@ struct Machine {
   State state{*device};
 };
 
+// The CPU with memory that is never zero by luck.
+class DirtyDevice final : public Device {
+ public:
+  std::string name() const override { return "cpu"; }
+  std::string description() const override { return "dirty " + cpu_->description(); }
+  void* allocate(int64_t bytes) override {
+    void* memory = cpu_->allocate(bytes);
+    cpu_->fill_bytes(memory, 0xff, bytes);
+    return memory;
+  }
+  void release(void* memory) noexcept override { cpu_->release(memory); }
+  void upload(void* to, const void* from, int64_t bytes) override { cpu_->upload(to, from, bytes); }
+  void download(void* to, const void* from, int64_t bytes) override { cpu_->download(to, from, bytes); }
+  void fill_bytes(void* memory, uint8_t value, int64_t bytes) override {
+    cpu_->fill_bytes(memory, value, bytes);
+  }
+  void synchronize() override {}
+
+ private:
+  std::unique_ptr<Device> cpu_ = make_device("cpu");
+};
+
 // sum += x at each step; "sum" is what it becomes.
 Graph summing(Dtype real = Dtype::f32) {
   Graph g(real);
@@ -115,6 +137,15 @@ TEST_CASE("inputs of another name, number or type are refused with what is there
   s.run();
   CHECK(s.get("y") == Numbers(6, 8));
   CHECK(s.get_scalar("r") == .25);
+}
+
+TEST_CASE("inputs and state that nobody wrote are zero") {
+  DirtyDevice device;
+  State state(device);
+  Session s(make_plan(summing()), state);
+  s.run();
+  CHECK(s.get("sum") == Numbers{0, 0});
+  CHECK(to_double(state.at("sum")) == Numbers{0, 0});
 }
 
 TEST_CASE("results that are no real numbers are refused, not misread") {
