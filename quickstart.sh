@@ -6,8 +6,10 @@ cd "$(dirname "$(readlink -f "$0")")"
 source scripts/setup.sh
 
 # A quarter of the paper's channels and two frames instead of eleven: enough for one video, and minutes on two cores.
-iterations=600
-train_options=(--preset small --height 192 --width 320 --frames 2 --channels 0.25 --batch 4 --checkpoint-every 100)
+iterations=800
+train_options=(--preset small --height 192 --width 320 --decode-height 192 --decode-width 320 --batch 4 --hold-out 16
+               --lr-steps 500,700 --validate-every 100 --pictures-every 200 --checkpoint-every 100)
+flow_options=(--height 192 --width 320 --every 20 --format png)
 
 video=quickstart/video/cockatoo.mp4
 run=quickstart/run
@@ -94,7 +96,7 @@ train() {
 
 draw_flow() {
   say "Drawing the flow of the video"
-  build/bin/motionnet-flow --weights "$run" --data "$video" --out "$flow" --format png ||
+  build/bin/motionnet-flow --weights "$run" --data "$video" --out "$flow" "${flow_options[@]}" ||
     die "motionnet-flow failed; it says why above."
 }
 
@@ -105,7 +107,8 @@ show_results() {
   say "Done. All paths are below $PWD"
   echo "Pictures of the flow, hue for direction and strength for speed (all: $flow/):"
   find "$flow" -name '*.png' | sort | some_of 4 | sed 's/^/  /'
-  find "$run" -name '*.png' | sort | tail -n 1 | sed 's/^/Latest picture drawn during the training:\n  /'
+  echo "Held-out frames beside their flow, drawn during the training (all: $run/pictures/):"
+  find "$run/pictures" -name '*.png' | sort | tail -n 4 | sed 's/^/  /'
   echo "Curves of the training:"
   echo "  $run/metrics.jsonl  a line a step: losses and times"
   find "$run" -name '*tfevents*' | sed 's/$/  for TensorBoard/; s/^/  /'

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 struct Arguments {
   std::string weights, out, truth, device = "auto";
   std::vector<std::string> data, formats{"flo"};
-  int64_t height = 0, width = 0, threads = 0, border = 0;
+  int64_t height = 0, width = 0, threads = 0, border = 0, every = 1;
   double radius = 0;
   bool native = false, json = false;
 };
@@ -41,6 +41,7 @@ void declare(CLI::App& app, Arguments& a) {
       ->expected(1, 2);
   app.add_option("--out", a.out, "folder to write to; needed unless there is truth to compare with");
   app.add_option("--format", a.formats, "flo (Middlebury), png (colours) or both: flo,png")->delimiter(',');
+  app.add_option("--every", a.every, "only every so-manieth clip of a video");
   app.add_flag("--native", a.native, "the network's own half resolution, not the frames'");
   app.add_option("--truth", a.truth, "true flow: a .flo file for two images, or a folder of flow_%05d.flo");
   app.add_option("--epe-border", a.border, "pixels at each edge left out of the end-point error");
@@ -85,11 +86,11 @@ class FlowProgram {
       : a_(a),
         device_(make_device(a.device)),
         weights_(resolve_weights(a.weights)),
-        source_(a.data.size() == 2
-                    ? std::make_shared<PairSource>(a.data[0], a.data[1])
-                    : open_source({.spec = a.data[0], .min_frames = 2, .frame_size = {}, .warn = [](const std::string& w) {
-                                     log_warning(w);
-                                   }})) {
+        source_(a.data.size() == 2 ? std::make_shared<PairSource>(a.data[0], a.data[1])
+                                   : open_source({.spec = a.data[0],
+                                                  .min_frames = 2,
+                                                  .frame_size = {},
+                                                  .warn = [](const std::string& w) { log_warning(w); }})) {
     frames_ = net_of_weights(weights_).frames;
     if (a.out.empty() && a.truth.empty() && !source_->has_truth()) {
       fail(ErrorKind::usage,
@@ -119,7 +120,7 @@ class FlowProgram {
     const int64_t length = source_->length(item);
     ProgressBar bar(log(), {.title = source_->name(item), .unit = "pair", .total = length - 1});
     Clip clip;
-    for (int64_t first = 0; first + 1 < length && !stop_requested(); first += frames_ - 1) {
+    for (int64_t first = 0; first + 1 < length && !stop_requested(); first += a_.every * (frames_ - 1)) {
       source_->read({item, first, frames_, source_->has_truth()}, clip);
       const std::vector<Flow> flows = estimator(clip.frames.front().size()).run(clip.frames);
       for (int64_t k = 0; k < frames_ - 1 && first + k + 1 < length; ++k) {
@@ -213,6 +214,7 @@ int run(const Arguments& a) {
     if (format != "flo" && format != "png")
       fail(ErrorKind::usage, {"--format", "flo, png or flo,png", "'" + format + "'", ""});
   }
+  if (a.every < 1) fail(ErrorKind::usage, {"--every", "1 or more", std::to_string(a.every), ""});
   if (a.height) check_motionnet_extent("--height", a.height);
   if (a.width) check_motionnet_extent("--width", a.width);
   set_threads(a.threads);

@@ -58,7 +58,12 @@ std::vector<Flow> FlowEstimator::run(const std::vector<Image>& frames) {
   }
   std::vector<Image> resized;
   for (const Image& frame : frames) {
-    resized.push_back(frame.size() == network() ? frame : resize_bilinear(frame, network()));
+    // Interpolation between neighbours would skip pixels when a frame shrinks to half or less.
+    const bool shrinks = 2 * network().height <= frame.height || 2 * network().width <= frame.width;
+    if (frame.size() == network())
+      resized.push_back(frame);
+    else
+      resized.push_back(shrinks ? resize_area(frame, network()) : resize_bilinear(frame, network()));
   }
   interleave_frames(resized, input_);
   session_->set("clip", input_);
