@@ -99,6 +99,10 @@ class FlowProgram {
   }
 
   int run() {
+    if (!a_.truth.empty() && !fs::is_directory(a_.truth) && (source_->size() > 1 || source_->length(0) > 2)) {
+      fail(ErrorKind::usage,
+           {"--truth", "a folder of flow_%05d.flo for more than one pair of frames", a_.truth, ""});
+    }
     catch_signals();
     for (int64_t item = 0; item < source_->size() && !stop_requested(); ++item) {
       try {
@@ -147,10 +151,17 @@ class FlowProgram {
   void one_flow(int64_t item, int64_t number, const Flow& native, Size frame, const Flow* known) {
     ++flows_;
     const Flow full = resize_flow(native, frame);
-    if (!a_.truth.empty())
-      compare(full, read_flo(truth_file(item, number)));
-    else if (known)
+    if (!a_.truth.empty()) {
+      const std::string file = truth_file(item, number);
+      const Flow truth = read_flo(file);
+      if (truth.size() != frame) {
+        fail(ErrorKind::data, {file, fmt::format("{}x{} as the frames", frame.width, frame.height),
+                               fmt::format("{}x{}", truth.width, truth.height), ""});
+      }
+      compare(full, truth);
+    } else if (known) {
       compare(full, *known);
+    }
     if (a_.out.empty()) return;
     const fs::path folder = fs::path(a_.out) / source_->name(item);
     make_folders(folder);
@@ -215,6 +226,8 @@ int run(const Arguments& a) {
       fail(ErrorKind::usage, {"--format", "flo, png or flo,png", "'" + format + "'", ""});
   }
   if (a.every < 1) fail(ErrorKind::usage, {"--every", "1 or more", std::to_string(a.every), ""});
+  if (a.border < 0) fail(ErrorKind::usage, {"--epe-border", "0 or more", std::to_string(a.border), ""});
+  if (!(a.radius >= 0)) fail(ErrorKind::usage, {"--max-flow", "0 or more", std::to_string(a.radius), ""});
   if (a.height) check_motionnet_extent("--height", a.height);
   if (a.width) check_motionnet_extent("--width", a.width);
   set_threads(a.threads);

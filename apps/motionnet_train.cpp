@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "apps/motionnet/estimator.h"
@@ -69,6 +70,7 @@ TrainConfig resume_config(Arguments& a) {
   TrainConfig stored;
   read_toml(read_file(file, 1 << 20), file.string(), stored.options());
   TrainConfig config = stored;
+  if (!a.config_file.empty()) read_toml(read_file(a.config_file, 1 << 20), a.config_file, config.options());
   copy_given(a.table, a.given, config.options());
   const std::set<std::string> free = {
       "iterations",       "loader_threads", "threads",        "device",           "checkpoint_every",
@@ -137,12 +139,18 @@ bool is_complete(const std::string& out, const TrainConfig& config) {
          std::filesystem::exists(std::filesystem::path(out) / "result.json");
 }
 
+std::string one_line(const std::filesystem::path& json) {
+  const auto parsed = nlohmann::json::parse(read_file(json, 1 << 20), nullptr, false);
+  if (parsed.is_discarded()) fail(ErrorKind::data, {json.string(), "JSON", "something else", ""});
+  return parsed.dump();
+}
+
 int train(const Arguments& a, const TrainConfig& config) {
   if (a.run.out.empty()) fail(ErrorKind::usage, {"--out", "a folder for the run", "nothing", ""});
   std::string result;
   if (a.run.resume && is_complete(a.run.out, config)) {
     log_info("the run is complete; more --iterations would go on with it");
-    result = read_file(std::filesystem::path(a.run.out) / "result.json", 1 << 20);
+    result = one_line(std::filesystem::path(a.run.out) / "result.json");
   } else {
     Trainer trainer(config, a.run);
     if (const int code = trainer.run(); code != 0) return code;
@@ -164,6 +172,10 @@ int run(Arguments& a) {
   }
   check_config(config);
   set_threads(config.threads);
+  if (!a.weights.empty() && !a.validate) {
+    fail(ErrorKind::usage,
+         {"--weights", "--validate with it", "none", "--init starts training from weights"});
+  }
   if (a.plan) return print_plan(config);
   if (a.validate) return validate(a, config);
   return train(a, config);

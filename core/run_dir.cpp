@@ -148,11 +148,14 @@ fs::path resolve_weights(const fs::path& path) {
 }
 
 RunDir RunDir::create(const fs::path& path) {
+  std::error_code ignored;
+  const bool made = !fs::exists(path, ignored);
   make_folders(path);
   RunDir run(path);
+  run.made_ = made;
   run.lock();
-  const fs::path files[] = {run.config_path(), run.env_path(),    run.metrics_path(),
-                            run.events_path(), run.result_path(), run.checkpoints_path() / "latest"};
+  const fs::path files[] = {run.config_path(), run.metrics_path(), run.events_path(), run.result_path(),
+                            run.checkpoints_path() / "latest"};
   for (const fs::path& file : files) {
     std::error_code code;
     if (!fs::exists(file, code)) continue;
@@ -164,6 +167,18 @@ RunDir RunDir::create(const fs::path& path) {
   run.clean_up();
   make_folders(run.checkpoints_path());
   return run;
+}
+
+void RunDir::discard() {
+  metrics_ = FileHandle();
+  std::error_code ignored;
+  for (const fs::path& file :
+       {config_path(), env_path(), log_path(), metrics_path(), events_path(), path_ / "lock"}) {
+    fs::remove(file, ignored);
+  }
+  fs::remove_all(checkpoints_path(), ignored);
+  if (made_) fs::remove(path_, ignored);  // only when empty
+  lock_ = FileHandle();
 }
 
 RunDir RunDir::open(const fs::path& path) {
@@ -266,6 +281,18 @@ int64_t RunDir::trim_metrics(int64_t last_step) {
   metrics_ = FileHandle();
   kept.commit();
   return dropped;
+}
+
+double RunDir::metrics_seconds() const {
+  double sum = 0;
+  std::ifstream lines(metrics_path());
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::json::parse(line, nullptr, false);
+    if (json.is_object() && json.contains("seconds") && json["seconds"].is_number()) {
+      sum += json["seconds"].get<double>();
+    }
+  }
+  return sum;
 }
 
 Checkpoint RunDir::save_checkpoint(int64_t step, const std::function<void(const fs::path& folder)>& fill) {

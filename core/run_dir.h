@@ -54,6 +54,9 @@ class RunDir {
  public:
   // A new run, in a folder that need not exist. ErrorKind::usage when a run is there already.
   static RunDir create(const std::filesystem::path& path);
+  // Undoes create(), for a run that could not begin: removes what the program has written, and the folder when
+  // it was made. For a run whose training has begun it must not be called.
+  void discard();
   // A run to go on with; removes what a killed process left half done. ErrorKind::usage when there is no run,
   // or when another process writes to it.
   static RunDir open(const std::filesystem::path& path);
@@ -75,6 +78,8 @@ class RunDir {
   void append_metrics(const MetricsLine& line);
   // Keeps the lines with step <= last_step. Returns the number of lines dropped.
   int64_t trim_metrics(int64_t last_step);
+  // Of all lines, the seconds added up.
+  double metrics_seconds() const;
 
   // `fill` writes the files of the checkpoint into the folder it is given. Replaces a checkpoint of the same
   // step. When `fill` throws, nothing changes.
@@ -98,6 +103,7 @@ class RunDir {
   std::filesystem::path path_;
   FileHandle lock_;
   FileHandle metrics_;
+  bool made_ = false;  // create() made the folder
 };
 
 }  // namespace millrace

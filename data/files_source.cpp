@@ -287,6 +287,8 @@ SourcePtr open_files(const SourceOptions& given) {
   fs::path root = fs::path(options.spec).lexically_normal();
   if (!root.has_filename()) root = root.parent_path();  // "frames/" is "frames"
   std::error_code error;
+  // "." and ".." have no name of their own, which results could go by.
+  if (root == "." || root.filename() == "..") root = fs::weakly_canonical(root, error);
   Items items;
   if (fs::is_directory(root, error)) {
     find_items(root, 0, options, items);

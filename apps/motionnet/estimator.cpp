@@ -1,6 +1,7 @@
 #include "apps/motionnet/estimator.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "apps/motionnet/validation.h"
 
@@ -30,11 +31,10 @@ MotionNetOptions net_of_weights(const SafetensorsReader& file) {
   MotionNetOptions options{.frames = conv1[1] / 3,
                            .channels = static_cast<double>(file.entry(widest).shape[0]) / 1024};
   if (const auto found = file.metadata().find("channels"); found != file.metadata().end()) {
-    try {
-      options.channels = std::stod(found->second);
-    } catch (const std::exception&) {
-      fail(ErrorKind::data,
-           {file.path().string() + ": metadata channels", "a number", "'" + found->second + "'", ""});
+    options.channels = std::strtod(found->second.c_str(), nullptr);
+    if (!(options.channels > 0 && options.channels <= 16)) {
+      fail(ErrorKind::data, {file.path().string() + ": metadata channels", "a factor above 0, at most 16",
+                             "'" + found->second + "'", ""});
     }
   }
   return options;

@@ -100,6 +100,15 @@ TrainConfig preset_config(const std::string& name) {
 
 namespace {
 
+// With these no size of a plan overflows, however little memory the machine has.
+constexpr int64_t kMaxExtent = 16384, kMaxBatch = 4096, kMaxFrames = 256, kMaxThreads = 1024,
+                  kMaxAccumulate = 65536, kMaxIterations = 1'000'000'000;
+
+void at_most(const char* flag, int64_t value, int64_t most) {
+  if (value <= most) return;
+  fail(ErrorKind::usage, {flag, "at most " + std::to_string(most), std::to_string(value), ""});
+}
+
 void at_least(const char* flag, double value, double least) {
   if (!(value >= least) || !std::isfinite(value)) {
     fail(ErrorKind::usage, {flag, "a number of at least " + std::to_string(static_cast<int64_t>(least)),
@@ -134,6 +143,17 @@ void check_config(const TrainConfig& c) {
   at_least("--resize-width", static_cast<double>(c.resize_width), 0);
   at_least("--decode-height", static_cast<double>(c.decode_height), 0);
   at_least("--decode-width", static_cast<double>(c.decode_width), 0);
+  at_most("--height", c.height, kMaxExtent);
+  at_most("--width", c.width, kMaxExtent);
+  at_most("--resize-height", c.resize_height, kMaxExtent);
+  at_most("--resize-width", c.resize_width, kMaxExtent);
+  at_most("--decode-height", c.decode_height, kMaxExtent);
+  at_most("--decode-width", c.decode_width, kMaxExtent);
+  at_most("--frames", c.frames, kMaxFrames);
+  at_most("--batch", c.batch, kMaxBatch);
+  at_most("--accumulate", c.accumulate, kMaxAccumulate);
+  at_most("--iterations", c.iterations, kMaxIterations);
+  at_most("--loader-threads", c.loader_threads, kMaxThreads);
   if (!(c.channels > 0 && c.channels <= 16)) {
     fail(ErrorKind::usage, {"--channels", "a factor above 0, at most 16", std::to_string(c.channels), ""});
   }

@@ -35,6 +35,7 @@ LoaderOptions loader_options(const TrainConfig& c) {
 RunDir open_run(const RunOptions& o) { return o.resume ? RunDir::open(o.out) : RunDir::create(o.out); }
 
 constexpr double kMiB = 1 << 20;
+constexpr const char* kPictures = "pictures";
 
 }  // namespace
 
@@ -45,10 +46,19 @@ Trainer::Trainer(const TrainConfig& config, const RunOptions& options)
       state_(*device_),
       plans_(plan_training(config_, params_, device_->name())),
       dir_(open_run(options)) {
+  try {
+    set_up();
+  } catch (...) {
+    if (!options_.resume) dir_.discard();  // else the folder could not be used again
+    throw;
+  }
+}
+
+void Trainer::set_up() {
   log().set_file(dir_.log_path());
-  log_info(fmt::format("{} {} on {}", options.resume ? "going on with" : "new run", options.out,
+  log_info(fmt::format("{} {} on {}", options_.resume ? "going on with" : "new run", options_.out,
                        device_->description()));
-  if (options.resume) check_environment();
+  if (options_.resume) check_environment();
   check_disk();
 
   const RunSources sources = open_run_sources(config_);
@@ -81,7 +91,7 @@ Trainer::Trainer(const TrainConfig& config, const RunOptions& options)
       "data: {} for training, {} for validation",
       sources.train->endless() ? "endless clips" : fmt::format("{} videos", sources.train->size()),
       validator_ ? fmt::format("{} clips", validator_->clips()) : "none"));
-  if (options.resume)
+  if (options_.resume)
     resume_run();
   else
     start_new_run();
@@ -89,12 +99,13 @@ Trainer::Trainer(const TrainConfig& config, const RunOptions& options)
 }
 
 void Trainer::start_new_run() {
-  dir_.write_config(to_toml(config_.options()));
+  if (!config_.init.empty()) {
+    const std::filesystem::path file = resolve_weights(config_.init);
+    params_.load(SafetensorsReader(file), state_, {{kParams, ""}});
+    log_info("weights from " + file.string());
+  }
   dir_.write_env(environment());
-  if (config_.init.empty()) return;
-  const std::filesystem::path file = resolve_weights(config_.init);
-  params_.load(SafetensorsReader(file), state_, {{kParams, ""}});
-  log_info("weights from " + file.string());
+  dir_.write_config(to_toml(config_.options()));  // from now on it is a run that can be resumed
 }
 
 void Trainer::resume_run() {
@@ -107,6 +118,8 @@ void Trainer::resume_run() {
   dir_.trim_metrics(step_);
   dir_.remove_checkpoints_after(step_);
   trim_events(dir_.events_path(), step_);
+  remove_stale_temporary_files(dir_.path() / kPictures);
+  train_seconds_ = dir_.metrics_seconds();
   loader_->seek(step_ * config_.accumulate * config_.batch);
   log_info(latest ? fmt::format("from step {}", step_) : "no checkpoint yet: from the start");
 }
@@ -126,7 +139,6 @@ void Trainer::load_checkpoint(const Checkpoint& checkpoint) {
   };
   step_ = checkpoint.step;
   last_checkpoint_ = step_;
-  train_seconds_ = number("train_seconds");
   if (meta.count("best_step")) {
     best_step_ = static_cast<int64_t>(number("best_step"));
     best_loss_ = number("best_loss");
@@ -161,11 +173,13 @@ void Trainer::check_disk() const {
   const double parameters = 4.0 * static_cast<double>(params_.count());
   const double checkpoint =
       parameters * (1 + static_cast<double>(optimizer_buffers(optimizer_options(config_).kind).size()));
-  const double need =
-      checkpoint * static_cast<double>(config_.keep_checkpoints + 2);  // the best, and one being written
+  // With the best and one being written; a run that goes on has some of them already.
+  const auto have = static_cast<int64_t>(dir_.checkpoints().size());
+  const int64_t more = std::max<int64_t>(1, config_.keep_checkpoints + 2 - have);
+  const double need = checkpoint * static_cast<double>(more);
   const auto free = static_cast<double>(free_space(dir_.path()));
   log_info(fmt::format("disk: the run needs about {:.0f} MiB ({} checkpoints of {:.0f}), {:.0f} MiB are free",
-                       need / kMiB, config_.keep_checkpoints + 2, checkpoint / kMiB, free / kMiB));
+                       need / kMiB, more, checkpoint / kMiB, free / kMiB));
   if (free < need) {
     fail(ErrorKind::runtime, {dir_.path().string(), fmt::format("{:.0f} MiB of free disk space", need / kMiB),
                               fmt::format("{:.0f}", free / kMiB), "a smaller --keep-checkpoints needs less"});
@@ -217,12 +231,15 @@ Trainer::StepResult Trainer::train_one() {
 void Trainer::diverged(Session& session, const StepResult& result) {
   const std::optional<BadNode> bad = session.run_checked();
   const std::string last =
-      last_checkpoint_ >= 0 ? fmt::format("; the checkpoint of step {} is kept", last_checkpoint_) : "";
+      last_checkpoint_ < 0
+          ? ""
+          : fmt::format(" in a new run, which --init {} starts from the last good checkpoint, of step {}",
+                        options_.out, last_checkpoint_);
   fail(ErrorKind::diverged,
        {fmt::format("step {}", step_ + 1), "a finite loss and gradient",
         fmt::format("loss {} and gradient norm {}, first in {}", result.loss, result.gradient_norm,
                     bad ? bad->to_string() : "the sum over batches"),
-        "a smaller --learning-rate, --warmup or --clip may help" + last});
+        "A smaller --learning-rate, --warmup or --clip may help" + last});
 }
 
 void Trainer::record(const StepResult& r) {
@@ -257,7 +274,9 @@ ValidationResult Trainer::validate() {
   }
   events_->write(event);
   log_info(text);
-  if (!best_step_ || v.terms.at("loss") < best_loss_) {
+  // A best step is one whose weights are kept: where a checkpoint is due, not where a signal made one.
+  const bool kept = step_ % config_.checkpoint_every == 0 || step_ >= config_.iterations;
+  if (kept && (!best_step_ || !(best_loss_ <= v.terms.at("loss")))) {
     best_step_ = step_;
     best_loss_ = v.terms.at("loss");
   }
@@ -265,7 +284,7 @@ ValidationResult Trainer::validate() {
 }
 
 void Trainer::save_pictures() {
-  const std::filesystem::path folder = dir_.path() / "pictures";
+  const std::filesystem::path folder = dir_.path() / kPictures;
   std::filesystem::create_directories(folder);
   for (int64_t k = 0; k < std::min<int64_t>(4, validator_->clips()); ++k) {
     const int64_t clip = k * validator_->clips() / std::min<int64_t>(4, validator_->clips());
@@ -291,8 +310,9 @@ void Trainer::checkpoint() {
                                                    {"channels", fmt::format("{}", config_.channels)},
                                                    {"step", std::to_string(step_)}};
     params_.save(folder / kModelFile, state_, {{kParams, ""}}, model);
-    std::map<std::string, std::string> state{{"step", std::to_string(step_)},
-                                             {"train_seconds", fmt::format("{}", train_seconds_)}};
+    // Nothing that differs between two equal runs, such as times: their checkpoints are equal to the last
+    // bit.
+    std::map<std::string, std::string> state{{"step", std::to_string(step_)}};
     if (best_step_) {
       state["best_step"] = std::to_string(*best_step_);
       state["best_loss"] = fmt::format("{}", best_loss_);

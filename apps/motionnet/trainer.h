@@ -36,6 +36,7 @@ class Trainer {
     std::map<std::string, double> terms;
   };
 
+  void set_up();
   void load_checkpoint(const Checkpoint& checkpoint);
   void start_new_run();
   void resume_run();

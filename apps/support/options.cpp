@@ -22,6 +22,11 @@ std::string flag_of(const std::string& key) {
 std::string quoted(const std::string& text) {
   std::string result = "\"";
   for (char c : text) {
+    const auto code = static_cast<unsigned char>(c);
+    if (code < 32 || code == 127) {
+      result += fmt::format("\\u{:04x}", code);
+      continue;
+    }
     if (c == '"' || c == '\\') result += '\\';
     result += c;
   }

@@ -13,6 +13,8 @@
 namespace millrace {
 namespace {
 
+constexpr int64_t kMaxThreads = 1024;
+
 std::atomic<bool> stop{false};
 
 extern "C" void on_signal(int number) {
@@ -29,6 +31,9 @@ int run_program(const Program& program, int argc, char** argv) {
   app.set_version_flag("--version", program.name + " of millrace " + version());
   app.get_formatter()->column_width(32);
   program.setup(app);
+  for (CLI::Option* option : app.get_options()) {  // given twice, the last one counts, as scripts expect
+    if (option->get_expected_max() == 1) option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
   try {
     app.parse(argc, argv);
     return program.run(app);
@@ -56,8 +61,9 @@ void catch_signals() {
 bool stop_requested() { return stop; }
 
 void set_threads(int64_t threads) {
-  if (threads < 0) {
-    fail(ErrorKind::usage, {"--threads", "0 for all, or a number of threads", std::to_string(threads), ""});
+  if (threads < 0 || threads > kMaxThreads) {
+    fail(ErrorKind::usage, {"--threads", "0 for all, or a number up to " + std::to_string(kMaxThreads),
+                            std::to_string(threads), ""});
   }
   if (threads > 0) omp_set_num_threads(static_cast<int>(threads));
 }
