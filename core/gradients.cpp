@@ -26,6 +26,8 @@ std::vector<Value> gradients(Graph& g, std::span<const Value> of, std::span<cons
                              std::span<const Value> wanted) {
   const std::vector<bool> needed = depends_on(g, wanted);
   std::vector<Value> d(static_cast<size_t>(g.value_count()));  // dL/dv so far
+  // Before seeds are summed: what is appended from here on is not derived.
+  const auto last = static_cast<int64_t>(g.nodes().size()) - 1;
   auto accumulate = [&](Value v, Value dv) {
     Value& sum = d[static_cast<size_t>(v.id)];
     sum = sum ? add(g, sum, dv) : dv;
@@ -42,7 +44,6 @@ std::vector<Value> gradients(Graph& g, std::span<const Value> of, std::span<cons
            {"gradients", "a seed of shape " + g.shape(of[k]).to_string(), g.shape(seeds[k]).to_string(), ""});
   }
 
-  const auto last = static_cast<int64_t>(g.nodes().size()) - 1;
   for (int64_t k = last; k >= 0; --k) {
     const Node node = g.nodes()[static_cast<size_t>(k)];  // a copy: the list grows
     std::vector<Value> dout;
