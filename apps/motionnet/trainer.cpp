@@ -242,10 +242,18 @@ void Trainer::diverged(Session& session, const StepResult& result) {
         "A smaller --learning-rate, --warmup or --clip may help" + last});
 }
 
-void Trainer::record(const StepResult& r) {
+void Trainer::record(const StepResult& r, const std::optional<ValidationResult>& validation) {
   MetricsLine line{.step = step_, .seconds = r.seconds, .values = {{"loss", r.loss}}};
   for (const std::string& term : terms_) line.values.push_back({term, r.terms.at(term)});
   line.values.push_back({"gradient_norm", r.gradient_norm});
+  if (validation) {
+    for (const char* term : {"loss", "pixel2", "ssim2"}) {
+      if (!validation->terms.count(term)) continue;
+      line.values.push_back({std::string("validation_") + term, validation->terms.at(term)});
+      line.values.push_back({std::string("zero_flow_") + term, validation->zero.at(term)});
+    }
+    if (validation->epe) line.values.push_back({"validation_epe", *validation->epe});
+  }
   line.values.push_back({"learning_rate", r.rate});
   dir_.append_metrics(line);
   Event event{.step = step_};
@@ -301,8 +309,18 @@ void Trainer::save_pictures() {
   }
 }
 
+// A finite step can still overflow the weights; no such checkpoint takes the place of a good one.
+void Trainer::check_weights() const {
+  for (const float value : state_.to_host<float>(kParams)) {
+    if (std::isfinite(value)) continue;
+    fail(ErrorKind::diverged, {fmt::format("step {}", step_), "finite weights", fmt::format("{}", value),
+                               "A smaller --learning-rate, --warmup or --clip may help"});
+  }
+}
+
 void Trainer::checkpoint() {
   if (last_checkpoint_ == step_) return;
+  check_weights();
   events_->flush();
   dir_.save_checkpoint(step_, [&](const std::filesystem::path& folder) {
     const std::map<std::string, std::string> model{{"net", "motionnet"},
@@ -333,9 +351,11 @@ int Trainer::run() {
     const StepResult result = train_one();
     ++step_;
     train_seconds_ += result.seconds;
-    record(result);
+    const bool last = step_ == config_.iterations;
+    last_validation_.reset();
+    if (validator_ && (last || due(config_.validate_every))) last_validation_ = validate();
+    record(result, last_validation_);
     bar.update(step_, fmt::format("loss {:.4f} |g| {:.3g}", result.loss, result.gradient_norm));
-    if (validator_ && due(config_.validate_every)) validate();
     if (validator_ && due(config_.pictures_every)) save_pictures();
     if (due(config_.checkpoint_every)) checkpoint();
     if (stop_requested() && step_ < config_.iterations) {
@@ -353,9 +373,9 @@ int Trainer::run() {
 void Trainer::finish() {
   json result{{"steps", step_}, {"seconds", train_seconds_}, {"parameters", params_.count()}};
   if (validator_) {
-    const ValidationResult v = validate();
+    if (!last_validation_) last_validation_ = validate();  // stopped after its last checkpoint, before this
     save_pictures();
-    result["validation"] = json::parse(to_json(v));
+    result["validation"] = json::parse(to_json(*last_validation_));
     result["best_step"] = *best_step_;
   }
   checkpoint();

@@ -45,9 +45,10 @@ class Trainer {
   StepResult train_one();
   void micro_step(Session& session, StepResult& result);
   [[noreturn]] void diverged(Session& session, const StepResult& result);
-  void record(const StepResult& result);
+  void record(const StepResult& result, const std::optional<ValidationResult>& validation);
   ValidationResult validate();
   void save_pictures();
+  void check_weights() const;
   void checkpoint();
   void finish();
   std::string environment() const;
@@ -70,6 +71,7 @@ class Trainer {
   int64_t step_ = 0;  // updates done
   int64_t last_checkpoint_ = -1;
   double train_seconds_ = 0;  // of steps, over all sessions of the run
+  std::optional<ValidationResult> last_validation_;  // of step_, in this process
   std::optional<int64_t> best_step_;
   double best_loss_ = 0;
   std::string result_;
