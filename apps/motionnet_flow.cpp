@@ -228,8 +228,8 @@ int run(const Arguments& a) {
   if (a.every < 1) fail(ErrorKind::usage, {"--every", "1 or more", std::to_string(a.every), ""});
   if (a.border < 0) fail(ErrorKind::usage, {"--epe-border", "0 or more", std::to_string(a.border), ""});
   if (!(a.radius >= 0)) fail(ErrorKind::usage, {"--max-flow", "0 or more", std::to_string(a.radius), ""});
-  if (a.height) check_motionnet_extent("--height", a.height);
-  if (a.width) check_motionnet_extent("--width", a.width);
+  if (a.height) check_network_extent("--height", a.height);
+  if (a.width) check_network_extent("--width", a.width);
   set_threads(a.threads);
   return FlowProgram(a).run();
 }

@@ -10,7 +10,7 @@ namespace {
 
 int64_t nearest_extent(int64_t extent) {
   const int64_t rounded = (extent + kMotionNetMultiple / 2) / kMotionNetMultiple * kMotionNetMultiple;
-  return std::max(kMotionNetSmallest, rounded);
+  return std::clamp(rounded, kMotionNetSmallest, kMaxExtent);
 }
 
 }  // namespace
@@ -32,8 +32,8 @@ MotionNetOptions net_of_weights(const SafetensorsReader& file) {
                            .channels = static_cast<double>(file.entry(widest).shape[0]) / 1024};
   if (const auto found = file.metadata().find("channels"); found != file.metadata().end()) {
     options.channels = std::strtod(found->second.c_str(), nullptr);
-    if (!(options.channels > 0 && options.channels <= 16)) {
-      fail(ErrorKind::data, {file.path().string() + ": metadata channels", "a factor above 0, at most 16",
+    if (!(options.channels > 0 && options.channels <= kMaxChannels)) {
+      fail(ErrorKind::data, {file.path().string() + ": metadata channels", "a factor above 0, at most 4",
                              "'" + found->second + "'", ""});
     }
   }

@@ -15,7 +15,7 @@ namespace millrace {
 // and conv6. Throws ErrorKind::data when the file holds no MotionNet.
 MotionNetOptions net_of_weights(const SafetensorsReader& file);
 
-// The network's size for frames of `size`: the nearest multiples of 32, at least 64.
+// The network's size for frames of `size`: the nearest multiples of 32, from 64 to kMaxExtent.
 Size nearest_network_size(Size size);
 
 class FlowEstimator {

@@ -1,5 +1,7 @@
 #include "apps/motionnet/train_config.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 #include "core/error.h"
@@ -100,9 +102,9 @@ TrainConfig preset_config(const std::string& name) {
 
 namespace {
 
-// With these no size of a plan overflows, however little memory the machine has.
-constexpr int64_t kMaxExtent = 16384, kMaxBatch = 4096, kMaxFrames = 256, kMaxThreads = 1024,
-                  kMaxAccumulate = 65536, kMaxIterations = 1'000'000'000;
+// With these no size of a plan overflows, in oneDNN neither, however little memory the machine has.
+constexpr int64_t kMaxBatch = 4096, kMaxFrames = 256, kMaxThreads = 1024, kMaxAccumulate = 65536,
+                  kMaxIterations = 1'000'000'000;
 
 void at_most(const char* flag, int64_t value, int64_t most) {
   if (value <= most) return;
@@ -112,19 +114,24 @@ void at_most(const char* flag, int64_t value, int64_t most) {
 void at_least(const char* flag, double value, double least) {
   if (!(value >= least) || !std::isfinite(value)) {
     fail(ErrorKind::usage, {flag, "a number of at least " + std::to_string(static_cast<int64_t>(least)),
-                            std::to_string(value), ""});
+                            fmt::format("{}", value), ""});
   }
 }
 
 }  // namespace
+
+void check_network_extent(const char* flag, int64_t extent) {
+  check_motionnet_extent(flag, extent);
+  at_most(flag, extent, kMaxExtent);
+}
 
 void check_config(const TrainConfig& c) {
   if (c.data.empty()) {
     fail(ErrorKind::usage, {"--data", "a video, a folder or synthetic:", "nothing",
                             "--data synthetic: trains without any download"});
   }
-  check_motionnet_extent("--height", c.height);
-  check_motionnet_extent("--width", c.width);
+  check_network_extent("--height", c.height);
+  check_network_extent("--width", c.width);
   at_least("--frames", static_cast<double>(c.frames), 2);
   at_least("--batch", static_cast<double>(c.batch), 1);
   at_least("--accumulate", static_cast<double>(c.accumulate), 1);
@@ -143,8 +150,6 @@ void check_config(const TrainConfig& c) {
   at_least("--resize-width", static_cast<double>(c.resize_width), 0);
   at_least("--decode-height", static_cast<double>(c.decode_height), 0);
   at_least("--decode-width", static_cast<double>(c.decode_width), 0);
-  at_most("--height", c.height, kMaxExtent);
-  at_most("--width", c.width, kMaxExtent);
   at_most("--resize-height", c.resize_height, kMaxExtent);
   at_most("--resize-width", c.resize_width, kMaxExtent);
   at_most("--decode-height", c.decode_height, kMaxExtent);
@@ -154,8 +159,9 @@ void check_config(const TrainConfig& c) {
   at_most("--accumulate", c.accumulate, kMaxAccumulate);
   at_most("--iterations", c.iterations, kMaxIterations);
   at_most("--loader-threads", c.loader_threads, kMaxThreads);
-  if (!(c.channels > 0 && c.channels <= 16)) {
-    fail(ErrorKind::usage, {"--channels", "a factor above 0, at most 16", std::to_string(c.channels), ""});
+  if (!(c.channels > 0 && c.channels <= kMaxChannels)) {
+    fail(ErrorKind::usage, {"--channels", fmt::format("a factor above 0, at most {}", kMaxChannels),
+                            fmt::format("{}", c.channels), ""});
   }
   if (!(c.n_ref > 0)) fail(ErrorKind::usage, {"--n-ref", "a number above 0", std::to_string(c.n_ref), ""});
   if (!(c.mirror >= 0 && c.mirror <= 1)) {

@@ -46,6 +46,12 @@ struct TrainConfig {
 
 // "paper", "small" or "tiny". Throws ErrorKind::usage.
 TrainConfig preset_config(const std::string& name);
+// Of the network's input, and of all its widths: larger ones overflow inside oneDNN.
+constexpr int64_t kMaxExtent = 8192;
+constexpr double kMaxChannels = 4;
+// A multiple of 32 from 64 to kMaxExtent; else throws ErrorKind::usage.
+void check_network_extent(const char* flag, int64_t extent);
+
 // Throws ErrorKind::usage on what cannot be meant, naming the flag.
 void check_config(const TrainConfig& config);
 

@@ -311,10 +311,15 @@ void Trainer::save_pictures() {
 
 // A finite step can still overflow the weights; no such checkpoint takes the place of a good one.
 void Trainer::check_weights() const {
-  for (const float value : state_.to_host<float>(kParams)) {
-    if (std::isfinite(value)) continue;
-    fail(ErrorKind::diverged, {fmt::format("step {}", step_), "finite weights", fmt::format("{}", value),
-                               "A smaller --learning-rate, --warmup or --clip may help"});
+  std::vector<float> values;
+  for (const FlatSlice& slice : params_.layout().slices) {
+    values.resize(static_cast<size_t>(slice.shape.count()));
+    state_.read(kParams, slice.offset, slice.shape.count(), values.data());
+    for (const float value : values) {
+      if (std::isfinite(value)) continue;
+      fail(ErrorKind::diverged, {fmt::format("step {}: {}", step_, slice.name), "finite weights",
+                                 fmt::format("{}", value), "A smaller --learning-rate may help"});
+    }
   }
 }
 

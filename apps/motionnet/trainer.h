@@ -70,7 +70,7 @@ class Trainer {
 
   int64_t step_ = 0;  // updates done
   int64_t last_checkpoint_ = -1;
-  double train_seconds_ = 0;  // of steps, over all sessions of the run
+  double train_seconds_ = 0;                         // of steps, over all sessions of the run
   std::optional<ValidationResult> last_validation_;  // of step_, in this process
   std::optional<int64_t> best_step_;
   double best_loss_ = 0;
