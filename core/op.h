@@ -72,14 +72,14 @@ class Op {
   virtual std::vector<Value> grad(const GradArgs& args) const;
   virtual Cost cost(std::span<const Spec> in, std::span<const Spec> out) const;
   virtual std::vector<Sharing> sharing() const { return {}; }
-  // One op that computes next(this(...)), where there is one: a convolution absorbs the activation behind it. Asked after
-  // gradients() and only when nothing else reads what lies between.
+  // One op that computes next(this(...)), where there is one: a convolution absorbs the activation behind it.
+  // Asked after gradients() and only when nothing else reads what lies between.
   virtual std::shared_ptr<const Op> absorb(const Op& /*next*/) const { return nullptr; }
 };
 
-// --- attributes
-// ------------------------------------------------------------------------------------------------- A struct
-// of attributes lists its members once: template <class V> void visit(V v) const { v("stride", stride); }
+// --- attributes ---
+// A struct of attributes lists its members once:
+// template <class V> void visit(V v) const { v("stride", stride); }
 
 struct NoAttrs {
   template <class V> void visit(V) const {}
@@ -119,9 +119,9 @@ template <class Self, class Attrs = NoAttrs> struct OpBase : Op {
   }
 };
 
-// --- test cases
-// ------------------------------------------------------------------------------------------------- From its
-// cases every op gets its gradient check, parity, repeat and reach tests and its benchmark.
+// --- test cases ---
+// From its cases every op gets its gradient check, and its parity, repeat and reach tests
+// (tests/generated).
 
 // Draws one element of an input.
 class Random {
@@ -162,7 +162,7 @@ struct Case {
   std::string name;
   std::shared_ptr<const Op> op;
   std::vector<CaseInput> in;
-  bool benchmark = false;  // of real size: no gradient check, parity by sampled outputs, timed
+  bool benchmark = false;  // of real size: no gradient check
   double gradient_tolerance =
       0;                        // 0: the default of tests/generated; else the reason stands on the same line
   double parity_tolerance = 0;  // likewise, relative to the largest reference value

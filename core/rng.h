@@ -5,9 +5,9 @@
 // 3", SC 2011, section 3.3 (bijection of a 128-bit counter, chosen by a 64-bit key).
 //
 // What goes where:
-//   key      mix64(mix64(seed) + hash_name(name)), low word first. For one seed this is one to one in the
-//   64-bit hash
-//            of the name, and for one name one to one in the seed: two streams of a run share numbers only
+//   key      mix64(mix64(seed) + hash_name(name)), low word first. For one seed this is one to one in
+//            the 64-bit hash of the name, and for one name
+//            one to one in the seed: two streams of a run share numbers only
 //            where their names' hashes are equal (for 100 names, by chance 1 in 4e15), and two seeds never
 //            share a stream.
 //   counter  words 0, 1 = element index, words 2, 3 = step, low word first; 64 bits each, nothing is cut off.

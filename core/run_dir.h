@@ -4,8 +4,8 @@
 //   events.out.tfevents.millrace               the same for TensorBoard (core/events.h)
 //   checkpoints/step_000123/                   model.safetensors, state.safetensors, DONE
 //   checkpoints/latest                         text: the folder name of the newest complete checkpoint
-//   lock                                       held, with its process number, while a process writes to the
-//   run
+//   lock                                       held while a process writes to the run;
+//                                              its process number
 // A process can be killed at any moment: a checkpoint is whole or has another name, and metrics.jsonl ends in
 // at most one torn line, which trim_metrics() drops.
 #pragma once
@@ -54,8 +54,8 @@ class RunDir {
  public:
   // A new run, in a folder that need not exist. ErrorKind::usage when a run is there already.
   static RunDir create(const std::filesystem::path& path);
-  // Undoes create(), for a run that could not begin: removes what the program has written, and the folder when
-  // it was made. For a run whose training has begun it must not be called.
+  // Undoes create(), for a run that could not begin: removes what the program has written, and the folder
+  // when it was made. For a run whose training has begun it must not be called.
   void discard();
   // A run to go on with; removes what a killed process left half done. ErrorKind::usage when there is no run,
   // or when another process writes to it.

@@ -1,9 +1,9 @@
 // The convolution family: four ops that describe one bilinear map and its adjoints.
 //
 //   conv2d     y(n,i,j,o) = b(o) + sum over p,q,c of  x(n, i s - a + p, j s - a + q, c) w(o,p,q,c)
-//   conv2d_dx  dx(n,i,j,c) = sum over all (i',j',p,q,o) with i = i' s - a + p, j = j' s - a + q of
-//   dy(n,i',j',o) w(o,p,q,c) conv2d_dw  dw(o,p,q,c) = sum over n,i',j' of  dy(n,i',j',o) x(n, i' s - a + p,
-//   j' s - a + q, c) conv2d_db  db(o) = sum over n,i',j' of  dy(n,i',j',o)
+//   conv2d_dx  dx(n,i,j,c) = sum of dy(n,i',j',o) w(o,p,q,c) over all i = i' s - a + p, j = j' s - a + q
+//   conv2d_dw  dw(o,p,q,c) = sum over n,i',j' of  dy(n,i',j',o) x(n, i' s - a + p, j' s - a + q, c)
+//   conv2d_db  db(o) = sum over n,i',j' of  dy(n,i',j',o)
 //
 // x (N,H,W,I), w (O,kh,kw,I), b (O), y (N,OH,OW,O), stride s, zero padding a, OH = (H + 2a - kh) / s + 1.
 // This is cross-correlation, as in Caffe and PyTorch. A deconvolution (transposed convolution) is conv2d_dx:

@@ -5,7 +5,7 @@
 //
 // over integers p within ceil(scale) of round(src); taps outside the image are left out of both sums, so
 // borders are renormalised. x (N,H,W,C) to y (N,height,width,C). Source: Downsample layer of
-// bryanyzhu/Hidden-Two-Stream (downsample_layer.cpp); reference, section 3.1. A level of the loss comes
+// bryanyzhu/Hidden-Two-Stream (downsample_layer.cpp). A level of the loss comes
 // straight from the full image, not from the level above.
 //
 // An output extent of 1, which the formula leaves open: src is the middle, scale is max(in - 1, 1). Outputs

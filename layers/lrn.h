@@ -3,7 +3,7 @@
 //   y(c) = x(c) (k + (alpha / size) sum over the frame's three c' of x(c')^2)^(-beta)
 //
 // x (N,H,W,3T), frame-major. Source: Caffe's LRN layer, ACROSS_CHANNELS, as Hidden Two-Stream applies it to
-// each image of its losses: size 9, alpha 1, beta .7, k 1 (reference, section 3.0). The window of 9 channels
+// each image of its losses: size 9, alpha 1, beta .7, k 1. The window of 9 channels
 // covers all three wherever it is centred; a size below 5 would not, and is refused. No gradient: images are
 // data.
 #pragma once

@@ -3,7 +3,7 @@
 //   y(n,i,j,c) = (x(n,i,j,c) - mean(c mod 3)) * scale
 //
 // x (N,H,W,3T) u8, frame-major, B G R; y of the same shape, real. The means are those of BGR on ImageNet and
-// the scale is 1/255 (hidden two-stream reference, section 2; the authors' training code rounds it to
+// the scale is 1/255 (bryanyzhu/Hidden-Two-Stream; the authors' training code rounds it to
 // 0.0039216, their test code does not). Range about [-.48, .59]. No gradient: images are data.
 #pragma once
 

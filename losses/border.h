@@ -1,5 +1,5 @@
 // Borders that the photometric and smoothness losses leave out: pixels that are likely to have moved out of
-// view. Source: BorderMask filler of bryanyzhu/Hidden-Two-Stream; reference, section 3.4.
+// view. Source: BorderMask filler of bryanyzhu/Hidden-Two-Stream.
 #pragma once
 
 #include <cstdint>

@@ -4,8 +4,8 @@
 //
 // x (N,H,W,C), loss (1). Valid are rows [border_y, H - border_y) and columns [border_x, W - border_x). The
 // normalizer divides one clip's sum; what is averaged over the batch is then a value per clip, whatever the
-// batch. Source: CharbonnierLoss layer of bryanyzhu/Hidden-Two-Stream (charbonnier_loss_layer.cpp);
-// reference, sections 3.3 and 3.5. Its divisor for a batch of N is N N C V with V valid pixels, so normalizer
+// batch. Source: CharbonnierLoss layer of bryanyzhu/Hidden-Two-Stream (charbonnier_loss_layer.cpp).
+// Its divisor for a batch of N is N N C V with V valid pixels, so normalizer
 // = N C V replicates it, and normalizer = C V is the plain mean.
 #pragma once
 

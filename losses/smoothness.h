@@ -7,7 +7,7 @@
 // flow (N,H,W,2K), outputs (1) and (1). Valid are rows [border_y, H - border_y) and columns
 // [border_x, W - border_x) of the differences; where a border is 0 wide, the differences that are set to 0
 // count rho(0). The net's flow is unscaled: beta makes it pixels of its level. Source: FlowDelta convolution,
-// SmoothnessMask, BorderMask and CharbonnierLoss of bryanyzhu/Hidden-Two-Stream; reference, section 3.6. Its
+// SmoothnessMask, BorderMask and CharbonnierLoss of bryanyzhu/Hidden-Two-Stream. Its
 // divisor counts 3K channels though there are 2K differences: normalizer = N_ref 3 K V replicates it.
 #pragma once
 

@@ -8,7 +8,7 @@
 // (4,4), half a pixel off the centre, of sum 1. Windows start at multiples of 8; those that reach over the
 // right or lower edge lose those weights and are not renormalised. A sum over channels and windows, not a
 // mean: the weights of the levels are made for that. Source: SSIMLoss layer of bryanyzhu/Hidden-Two-Stream
-// (ssim_loss_layer.cpp); reference, section 3.7. There the gradient goes to x only; a net whose y is data
+// (ssim_loss_layer.cpp). There the gradient goes to x only; a net whose y is data
 // asks for no other.
 #pragma once
 

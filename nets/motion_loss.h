@@ -10,7 +10,7 @@
 //   ssim_l      weight_l times the sum of 1 - SSIM(warped, frame k) over windows and channels
 //
 // Each is a value per clip, averaged over the batch. Source: bryanyzhu/Hidden-Two-Stream,
-// models/multiframe_MotionNet/train.prototxt; reference, section 3.
+// models/multiframe_MotionNet/train.prototxt.
 #pragma once
 
 #include <array>

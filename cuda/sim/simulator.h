@@ -5,10 +5,9 @@
 // bits in every order.
 //
 // Found, each an Error(device) that names the kernel, the line that launched it, and the block and thread:
-//   - a grid or block that is empty or larger than a GPU takes (1,024 threads; 48 KiB of shared memory, 227
-//   KiB where
-//     LaunchShape::large_shared asks for it; of static shared memory the words that the first block wrote
-//     count);
+//   - a grid or block that is empty or larger than a GPU takes (1,024 threads; 48 KiB of shared memory, or
+//     227 KiB where LaunchShape::large_shared asks for it; of static shared memory the words count that the
+//     first block wrote);
 //   - a barrier that some thread of the block leaves out, or two barriers waited at together;
 //   - a vector access at an address that is no multiple of the vector's size.
 // Shared memory read before the block wrote it is NaN, or -1 as an integer. Out-of-bounds access is for ASan
