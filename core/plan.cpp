@@ -6,6 +6,7 @@
 
 #include "core/copy.h"
 #include "core/device.h"
+#include "core/kernel_timing.h"
 #include "core/passes.h"
 #include "core/storage.h"
 
@@ -18,27 +19,43 @@ std::vector<Spec> specs_of(const Graph& g, const std::vector<Value>& values) {
   return specs;
 }
 
-// The heuristic policy: the most preferred version that can do the node.
-void choose_kernel(PlanStep& step, const std::vector<Spec>& in, const std::vector<Spec>& out,
-                   const PlanOptions& options) {
-  const std::string op(step.op->name());
-  const auto wanted = options.versions.find(op);
-  for (const Kernel* kernel : Registry::get().kernels(op, options.device, out.front().dtype)) {
-    if (wanted != options.versions.end() && wanted->second != kernel->version) continue;
-    std::optional<Prepared> prepared = kernel->prepare ? kernel->prepare(*step.op, in, out) : Prepared{};
-    if (!prepared) continue;
-    step.kernel = kernel;
-    step.prepared = std::move(*prepared);
-    return;
-  }
-  fail(ErrorKind::runtime,
-       {step.name,
-        fmt::format("a kernel for '{}' in {} on {}", op, name_of(out.front().dtype), options.device),
-        "none that can do " + out.front().to_string(),
-        wanted == options.versions.end() ? "" : "asked for was version '" + wanted->second + "'"});
+bool take(PlanStep& step, const Kernel& kernel, const std::vector<Spec>& in, const std::vector<Spec>& out) {
+  std::optional<Prepared> prepared = prepare_kernel(kernel, *step.op, in, out);
+  if (!prepared) return false;
+  step.kernel = &kernel;
+  step.prepared = std::move(*prepared);
+  return true;
 }
 
-PlanStep make_step(const Graph& g, const Node& node, const PlanOptions& options) {
+// PlanOptions, and the environment that choices are looked up in; empty without any.
+struct Choosing {
+  const PlanOptions& options;
+  std::string environment;
+};
+
+// Of what is fixed or known that, else the most preferred version that can do the node.
+void choose_kernel(PlanStep& step, const std::vector<Spec>& in, const std::vector<Spec>& out,
+                   const Choosing& c) {
+  const std::string op(step.op->name());
+  const std::vector<const Kernel*> kernels = Registry::get().kernels(op, c.options.device, out.front().dtype);
+  const auto fixed = c.options.versions.find(op);
+  const bool is_fixed = fixed != c.options.versions.end();
+  const std::string* known = is_fixed ? &fixed->second
+                             : c.options.choices && kernels.size() > 1
+                                 ? c.options.choices->find({c.environment, kernel_node(*step.op, in, out)})
+                                 : nullptr;
+  for (const Kernel* k : kernels)
+    if (known && k->version == *known && take(step, *k, in, out)) return;
+  for (const Kernel* k : kernels)
+    if (!is_fixed && take(step, *k, in, out)) return;
+  fail(ErrorKind::runtime,
+       {step.name,
+        fmt::format("a kernel for '{}' in {} on {}", op, name_of(out.front().dtype), c.options.device),
+        "none that can do " + out.front().to_string(),
+        is_fixed ? "asked for was version '" + fixed->second + "'" : ""});
+}
+
+PlanStep make_step(const Graph& g, const Node& node, const Choosing& choosing) {
   PlanStep step{.op = node.op,
                 .name = node.name,
                 .kernel = nullptr,
@@ -48,12 +65,12 @@ PlanStep make_step(const Graph& g, const Node& node, const PlanOptions& options)
                 .workspace_offset = 0,
                 .cost = {}};
   const std::vector<Spec> in = specs_of(g, node.in), out = specs_of(g, node.out);
-  choose_kernel(step, in, out, options);
+  choose_kernel(step, in, out, choosing);
   step.cost = node.op->cost(in, out);
   return step;
 }
 
-void append_copies(Plan& plan, const Graph& g, const Storage& storage, const PlanOptions& options) {
+void append_copies(Plan& plan, const Graph& g, const Storage& storage, const Choosing& choosing) {
   for (const Update& u : storage.copies) {
     PlanStep step{.op = make_op<Copy>(),
                   .name = "update/" + g.info(u.state).name,
@@ -63,7 +80,7 @@ void append_copies(Plan& plan, const Graph& g, const Storage& storage, const Pla
                   .out = {u.state},
                   .workspace_offset = 0,
                   .cost = {}};
-    choose_kernel(step, {g.spec(u.next)}, {g.spec(u.state)}, options);
+    choose_kernel(step, {g.spec(u.next)}, {g.spec(u.state)}, choosing);
     step.cost = step.op->cost(std::vector{g.spec(u.next)}, std::vector{g.spec(u.state)});
     plan.steps.push_back(std::move(step));
   }
@@ -148,14 +165,21 @@ void refuse_updated_outputs(const Graph& g) {
 
 }  // namespace
 
-Plan make_plan(const Graph& original, const PlanOptions& options) {
+Plan make_plan(const Graph& original, const PlanOptions& given) {
+  KernelChoices measured;
+  PlanOptions options = given;
+  if (options.kernels == KernelPolicy::measure && !options.choices) options.choices = &measured;
   const Graph g = options.rewrite ? fuse_nodes(remove_dead_nodes(join_equal_nodes(original))) : original;
   refuse_updated_outputs(g);
+  const Choosing choosing{options, options.choices ? kernel_environment(options.device) : ""};
+  if (options.kernels == KernelPolicy::measure) {
+    time_kernels(g, {.device = options.device, .environment = choosing.environment}, *options.choices);
+  }
   Plan plan;
   plan.device = options.device;
-  for (const Node& node : g.nodes()) plan.steps.push_back(make_step(g, node, options));
+  for (const Node& node : g.nodes()) plan.steps.push_back(make_step(g, node, choosing));
   Storage storage = assign_storage(g);
-  append_copies(plan, g, storage, options);
+  append_copies(plan, g, storage, choosing);
   place_in_arena(plan, std::move(storage));
   plan.inputs = g.inputs();
   plan.outputs = g.outputs();

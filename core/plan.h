@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/graph.h"
+#include "core/kernel_choice.h"
 #include "core/registry.h"
 
 namespace millrace {
@@ -38,9 +39,17 @@ struct PlanStep {
   Cost cost;
 };
 
+// How a version is chosen where several can do a node. heuristic: the most preferred. measure: the fastest on
+// this machine (core/kernel_timing.h), so that two plans may differ.
+enum class KernelPolicy { heuristic, measure };
+
 struct PlanOptions {
   std::string device = "cpu";
-  // Op -> version, where the heuristic's choice is not wanted (tests, benchmarks).
+  KernelPolicy kernels = KernelPolicy::heuristic;
+  // What is known goes before the policy, where that version can still do the node; what is measured is
+  // added.
+  KernelChoices* choices = nullptr;
+  // Op -> version, whatever policy and choices say (tests, benchmarks).
   std::map<std::string, std::string> versions{};
   // Off: each node and value as the net wrote it, which makes a failure easier to read.
   bool rewrite = true;
