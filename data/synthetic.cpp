@@ -49,7 +49,7 @@ struct Layer {
   // Colour of the layer: channel c is offset[c] + gain[c] * (texture channel source[c] - 128).
   std::array<size_t, 3> source{};
   std::array<float, 3> gain{}, offset{};
-  std::optional<Shape> shape;  // in the layer's middle frame; the background has none
+  std::optional<Figure> shape;  // in the layer's middle frame; the background has none
 };
 
 Similarity draw_motion(Draws& draws, const SyntheticOptions& options) {
@@ -207,7 +207,7 @@ SyntheticSource::Scene SyntheticSource::make_scene(int64_t item) const {
   for (int64_t k = 0; k <= options_.layers; ++k) {
     scene.layers.push_back(draw_layer(draws, options_, textures_->textures));
     if (k == 0) continue;
-    scene.layers.back().shape = draw_shape(
+    scene.layers.back().shape = draw_figure(
         draws, {.min_radius = 0.1 * extent, .max_radius = 0.3 * extent, .width = width, .height = height});
   }
   return scene;

@@ -39,7 +39,7 @@ void add_noise(Plane& plane, int64_t cell, double amplitude, Draws& draws) {
 }
 
 // Halves the texture under the shape and adds a colour, so that the shape has texture of its own.
-void paint(std::array<Plane, 3>& planes, const Shape& shape, const std::array<double, 3>& color) {
+void paint(std::array<Plane, 3>& planes, const Figure& shape, const std::array<double, 3>& color) {
   const auto reach = static_cast<int64_t>(shape.radius) + 2;
   const auto centre_x = static_cast<int64_t>(shape.centre_x), centre_y = static_cast<int64_t>(shape.centre_y);
   for (int64_t y = centre_y - reach; y <= centre_y + reach; ++y) {
@@ -55,7 +55,7 @@ void paint(std::array<Plane, 3>& planes, const Shape& shape, const std::array<do
 
 }  // namespace
 
-double Shape::coverage(double x, double y) const {
+double Figure::coverage(double x, double y) const {
   const double dx = x - centre_x, dy = y - centre_y;
   double distance = -1e30;  // from the edge, negative inside
   if (sides == 0) {
@@ -71,8 +71,8 @@ double Shape::coverage(double x, double y) const {
   return std::clamp(0.5 - distance, 0.0, 1.0);
 }
 
-Shape draw_shape(Draws& draws, const ShapeRange& range) {
-  Shape shape;
+Figure draw_figure(Draws& draws, const FigureRange& range) {
+  Figure shape;
   const double size = draws.uniform(range.min_radius, range.max_radius);
   const double angle = draws.uniform(0, 2 * std::numbers::pi);
   shape.centre_x = draws.uniform(0, range.width);
@@ -113,8 +113,8 @@ Texture::Texture(Draws draws) : texels_(static_cast<size_t>(kSize * kSize)) {
     add_noise(plane, 16, 20, draws);
   }
   for (int k = 0; k < kShapes; ++k) {
-    const Shape shape =
-        draw_shape(draws, {.min_radius = 6, .max_radius = 50, .width = kSize, .height = kSize});
+    const Figure shape =
+        draw_figure(draws, {.min_radius = 6, .max_radius = 50, .width = kSize, .height = kSize});
     const double shade = draws.uniform(-70, 70);
     std::array<double, 3> color{};
     for (double& channel : color) channel = shade + draws.uniform(-40, 40);

@@ -10,7 +10,7 @@
 namespace millrace {
 
 // An ellipse or a convex polygon about a centre.
-struct Shape {
+struct Figure {
   double centre_x = 0, centre_y = 0;
   double radius = 0;  // nothing lies farther from the centre
   double cos = 1, sin = 0;
@@ -22,11 +22,11 @@ struct Shape {
   double coverage(double x, double y) const;
 };
 
-struct ShapeRange {
+struct FigureRange {
   double min_radius, max_radius;
   double width, height;  // the centre lies in [0, width) x [0, height)
 };
-Shape draw_shape(Draws& draws, const ShapeRange& range);
+Figure draw_figure(Draws& draws, const FigureRange& range);
 
 // Colour noise of six octaves with shapes in it, repeated along both axes every kSize texels. Value noise
 // over cells of 128 down to 4 texels gives gradients at every scale, shapes give edges and corners.
