@@ -9,6 +9,7 @@
 #include <set>
 
 #include "apps/motionnet/estimator.h"
+#include "apps/motionnet/kernel_settings.h"
 #include "apps/motionnet/sources.h"
 #include "apps/motionnet/trainer.h"
 #include "apps/support/program.h"
@@ -102,11 +103,14 @@ int validate(const Arguments& a, TrainConfig config) {
   const auto device = make_device(config.device);
   State state(*device);
   ParamStore params;
-  plan_validation(config, params, device->name());  // names the parameters
+  KernelSettings kernels(config, std::nullopt);
+  const PlanOptions options = kernels.plan_options(device->name());
+  plan_validation(config, params, options);  // names the parameters
   params.initialise(state, Dtype::f32, 0);
   params.load(file, state, {{kParams, ""}});
   const std::string& spec = config.validation.empty() ? config.data : config.validation;
-  Validator validator(config, params, state, {.source = open_all(config, spec)});
+  Validator validator(config, params, state, {.source = open_all(config, spec), .plan = options});
+  kernels.finish();
   const ValidationResult result = validator.run();
   if (a.json) {
     std::cout << to_json(result) << "\n";
@@ -124,11 +128,14 @@ int validate(const Arguments& a, TrainConfig config) {
   return 0;
 }
 
-int print_plan(const TrainConfig& config) {
+int print_plan(const Arguments& a, const TrainConfig& config) {
   ParamStore params;
-  for (const auto& [name, plan] : plan_training(config, params, make_device(config.device)->name())) {
+  KernelSettings kernels(config, a.run.resume ? std::optional(a.run.out) : std::nullopt);
+  const PlanOptions options = kernels.plan_options(make_device(config.device)->name());
+  for (const auto& [name, plan] : plan_training(config, params, options)) {
     fmt::print("# {}\n{}", name, plan.to_string());
   }
+  kernels.finish();
   return 0;
 }
 
@@ -176,7 +183,7 @@ int run(Arguments& a) {
     fail(ErrorKind::usage,
          {"--weights", "--validate with it", "none", "--init starts training from weights"});
   }
-  if (a.plan) return print_plan(config);
+  if (a.plan) return print_plan(a, config);
   if (a.validate) return validate(a, config);
   return train(a, config);
 }

@@ -16,6 +16,7 @@
 #include <random>
 
 #include "apps/motionnet/graphs.h"
+#include "apps/motionnet/kernel_settings.h"
 #include "apps/support/program.h"
 #include "core/libraries.h"
 #include "core/session.h"
@@ -65,7 +66,9 @@ int run(Arguments& a) {
   const auto device = make_device(config.device);
   State state(*device);
   ParamStore params;
-  Plan plan = plan_training(config, params, device->name()).at("step");
+  KernelSettings kernels(config, std::nullopt);
+  Plan plan = plan_training(config, params, kernels.plan_options(device->name())).at("step");
+  kernels.finish();
   params.initialise(state, Dtype::f32, 1);
   Session session(std::move(plan), state);
   std::vector<uint8_t> clip(static_cast<size_t>(session.input("clip").count()));

@@ -172,8 +172,8 @@ RunDir RunDir::create(const fs::path& path) {
 void RunDir::discard() {
   metrics_ = FileHandle();
   std::error_code ignored;
-  for (const fs::path& file :
-       {config_path(), env_path(), log_path(), metrics_path(), events_path(), path_ / "lock"}) {
+  for (const fs::path& file : {config_path(), env_path(), kernels_path(), log_path(), metrics_path(),
+                               events_path(), path_ / "lock"}) {
     fs::remove(file, ignored);
   }
   fs::remove_all(checkpoints_path(), ignored);

@@ -1,5 +1,6 @@
 // A run's folder:
 //   config.toml env.json result.json log.txt   written by the program
+//   kernels.json                               choices of kernels (core/kernel_choice.h), which --resume uses
 //   metrics.jsonl                              one JSON object a step: step, seconds, loss, its terms
 //   events.out.tfevents.millrace               the same for TensorBoard (core/events.h)
 //   checkpoints/step_000123/                   model.safetensors, state.safetensors, DONE
@@ -24,6 +25,7 @@
 namespace millrace {
 
 constexpr std::string_view kModelFile = "model.safetensors";
+constexpr std::string_view kKernelsFile = "kernels.json";
 constexpr std::string_view kStateFile = "state.safetensors";
 
 struct Checkpoint {
@@ -64,6 +66,7 @@ class RunDir {
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path config_path() const { return path_ / "config.toml"; }
   std::filesystem::path env_path() const { return path_ / "env.json"; }
+  std::filesystem::path kernels_path() const { return path_ / kKernelsFile; }
   std::filesystem::path result_path() const { return path_ / "result.json"; }
   std::filesystem::path log_path() const { return path_ / "log.txt"; }
   std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }
@@ -72,6 +75,7 @@ class RunDir {
 
   void write_config(std::string_view toml) const { write_file_atomically(config_path(), toml); }
   void write_env(std::string_view json) const { write_file_atomically(env_path(), json); }
+  void write_kernels(std::string_view json) const { write_file_atomically(kernels_path(), json); }
   void write_result(std::string_view json) const { write_file_atomically(result_path(), json); }
 
   // One write call a line, so that readers see whole lines; synced by save_checkpoint().

@@ -39,8 +39,7 @@ MotionNetFlows zero_flows(Graph& g, const TrainConfig& c) {
 }  // namespace
 
 std::map<std::string, Plan> plan_training(const TrainConfig& c, ParamStore& params,
-                                          const std::string& device) {
-  const PlanOptions options{.device = device};
+                                          const PlanOptions& options) {
   const OptimizerOptions optimizer = optimizer_options(c);
   std::map<std::string, Plan> plans;
   if (c.accumulate == 1) {
@@ -65,20 +64,20 @@ std::map<std::string, Plan> plan_training(const TrainConfig& c, ParamStore& para
   return plans;
 }
 
-Plan plan_validation(const TrainConfig& c, ParamStore& params, const std::string& device) {
+Plan plan_validation(const TrainConfig& c, ParamStore& params, const PlanOptions& options) {
   Graph g;
   const Value images = clip_input(g, 1, c.height, c.width, c.frames);
   const MotionNetFlows flows = motionnet(g, params, images, net_options(c));
   output_losses(g, motion_loss(g, images, flows, loss_options(c)));
   g.output("flow2", scale(g, flows.at(kFinestLevel), kFlowScale));
-  return make_plan(g, {.device = device});
+  return make_plan(g, options);
 }
 
-Plan plan_zero_flow(const TrainConfig& c, const std::string& device) {
+Plan plan_zero_flow(const TrainConfig& c, const PlanOptions& options) {
   Graph g;
   const Value images = clip_input(g, 1, c.height, c.width, c.frames);
   output_losses(g, motion_loss(g, images, zero_flows(g, c), loss_options(c)));
-  return make_plan(g, {.device = device});
+  return make_plan(g, options);
 }
 
 Plan plan_flow(const FlowNetOptions& o, ParamStore& params, const std::string& device) {

@@ -16,13 +16,13 @@ namespace millrace {
 // Training: one plan where a step is one batch ("step"), else three ("first", "next", "update";
 // optim/update.h). Outputs "loss" and every term, and with the update "gradient_norm"; input "rate".
 std::map<std::string, Plan> plan_training(const TrainConfig& config, ParamStore& params,
-                                          const std::string& device);
+                                          const PlanOptions& options);
 
 // Of one clip: outputs "loss", every term, and "flow2", the finest flow (1,H/2,W/2,2(T-1)) in pixels of the
 // input.
-Plan plan_validation(const TrainConfig& config, ParamStore& params, const std::string& device);
+Plan plan_validation(const TrainConfig& config, ParamStore& params, const PlanOptions& options);
 // The same losses with all flows zero.
-Plan plan_zero_flow(const TrainConfig& config, const std::string& device);
+Plan plan_zero_flow(const TrainConfig& config, const PlanOptions& options);
 
 // "flow2" alone, of a clip of any size.
 struct FlowNetOptions {

@@ -61,6 +61,9 @@ OptionTable TrainConfig::options() {
       {"threads", &threads, "of computation; 0: all", r},
       {"loader_threads", &loader_threads, "of decoding", r},
       {"device", &device, "auto or cpu", r},
+      {"kernels", &kernels, "heuristic: by rules; measure: the fastest, timed before the first step", r},
+      {"kernel_cache", &kernel_cache,
+       "a file of kernels that were measured: used first, and added to by --kernels measure", r},
       {"init", &init, "weights to start from: a .safetensors file, checkpoint or run", r},
       {"checkpoint_every", &checkpoint_every, "updates", v},
       {"keep_checkpoints", &keep_checkpoints, "how many of the newest to keep, beside the best", v},
@@ -180,6 +183,7 @@ void check_config(const TrainConfig& c) {
   loss_options(c);
   check_optimizer(optimizer_options(c));
   check_schedule(schedule_options(c));
+  kernel_policy(c);
 }
 
 MotionLossOptions loss_options(const TrainConfig& c) {
@@ -218,6 +222,12 @@ OptimizerOptions optimizer_options(const TrainConfig& c) {
 
 ScheduleOptions schedule_options(const TrainConfig& c) {
   return {.base = c.learning_rate, .factor = c.lr_factor, .steps = c.lr_steps, .warmup = c.warmup};
+}
+
+KernelPolicy kernel_policy(const TrainConfig& c) {
+  if (c.kernels == "heuristic") return KernelPolicy::heuristic;
+  if (c.kernels == "measure") return KernelPolicy::measure;
+  fail(ErrorKind::usage, {"--kernels", "heuristic or measure", "'" + c.kernels + "'", ""});
 }
 
 GeometryOptions geometry_options(const TrainConfig& c) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "apps/support/options.h"
+#include "core/plan.h"
 #include "data/loader.h"
 #include "nets/motion_loss.h"
 #include "optim/schedule.h"
@@ -36,6 +37,7 @@ struct TrainConfig {
 
   int64_t seed = 1, threads = 0, loader_threads = 2;
   std::string device = "auto";
+  std::string kernels = "heuristic", kernel_cache;
   std::string init;
 
   int64_t checkpoint_every = 500, keep_checkpoints = 3, validate_every = 250, pictures_every = 250;
@@ -59,5 +61,6 @@ MotionLossOptions loss_options(const TrainConfig& config);
 OptimizerOptions optimizer_options(const TrainConfig& config);
 ScheduleOptions schedule_options(const TrainConfig& config);
 GeometryOptions geometry_options(const TrainConfig& config);
+KernelPolicy kernel_policy(const TrainConfig& config);
 
 }  // namespace millrace

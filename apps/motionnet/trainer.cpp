@@ -44,7 +44,9 @@ Trainer::Trainer(const TrainConfig& config, const RunOptions& options)
       options_(options),
       device_(make_device(config.device)),
       state_(*device_),
-      plans_(plan_training(config_, params_, device_->name())),
+      kernels_(config_, options.resume ? std::optional(options.out) : std::nullopt),
+      plan_options_(kernels_.plan_options(device_->name())),
+      plans_(plan_training(config_, params_, plan_options_)),
       dir_(open_run(options)) {
   try {
     set_up();
@@ -63,7 +65,7 @@ void Trainer::set_up() {
 
   const RunSources sources = open_run_sources(config_);
   loader_ = std::make_unique<Loader>(sources.train, loader_options(config_));
-  int64_t arena = Validator::arena_bytes(config_, params_, device_->name());
+  int64_t arena = Validator::arena_bytes(config_, params_, plan_options_);
   for (const auto& [name, plan] : plans_) arena = std::max(arena, plan.arena_bytes);
   arena_ = std::make_unique<Memory>(*device_, arena);
 
@@ -79,7 +81,8 @@ void Trainer::set_up() {
                                              ValidatorOptions{.source = sources.validation,
                                                               .clips = sources.clips,
                                                               .most = config_.validation_clips,
-                                                              .arena = arena_.get()});
+                                                              .arena = arena_.get(),
+                                                              .plan = plan_options_});
   }
   terms_ = term_names(config_);
   log_info(
@@ -91,6 +94,8 @@ void Trainer::set_up() {
       "data: {} for training, {} for validation",
       sources.train->endless() ? "endless clips" : fmt::format("{} videos", sources.train->size()),
       validator_ ? fmt::format("{} clips", validator_->clips()) : "none"));
+  kernels_.finish();
+  dir_.write_kernels(kernels_.choices().to_json());
   if (options_.resume)
     resume_run();
   else

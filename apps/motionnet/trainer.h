@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "apps/motionnet/kernel_settings.h"
 #include "apps/motionnet/validation.h"
 #include "core/events.h"
 #include "core/run_dir.h"
@@ -58,6 +59,8 @@ class Trainer {
   std::unique_ptr<Device> device_;
   State state_;
   ParamStore params_;
+  KernelSettings kernels_;
+  PlanOptions plan_options_;
   std::map<std::string, Plan> plans_;
   RunDir dir_;
   std::unique_ptr<EventWriter> events_;

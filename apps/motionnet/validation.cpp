@@ -75,14 +75,14 @@ Validator::Validator(const TrainConfig& config, ParamStore& params, State& state
     : config_(config),
       source_(options.source),
       ranges_(choose_clips(*options.source, config.frames, options)),
-      net_(plan_validation(config, params, state.device().name()), state, {.arena = options.arena}),
-      zero_(plan_zero_flow(config, state.device().name()), state, {.arena = options.arena}) {
+      net_(plan_validation(config, params, options.plan), state, {.arena = options.arena}),
+      zero_(plan_zero_flow(config, options.plan), state, {.arena = options.arena}) {
   for (const auto& [name, value] : zero_.plan().outputs) names_.push_back(name);
 }
 
-int64_t Validator::arena_bytes(const TrainConfig& config, ParamStore& params, const std::string& device) {
-  return std::max(plan_validation(config, params, device).arena_bytes,
-                  plan_zero_flow(config, device).arena_bytes);
+int64_t Validator::arena_bytes(const TrainConfig& config, ParamStore& params, const PlanOptions& options) {
+  return std::max(plan_validation(config, params, options).arena_bytes,
+                  plan_zero_flow(config, options).arena_bytes);
 }
 
 Clip Validator::load(const ClipRange& range) const {

@@ -28,6 +28,7 @@ struct ValidatorOptions {
   ValidationClips clips = ValidationClips::centre;
   int64_t most = 0;         // clips at most, spread over the items; 0: all
   Memory* arena = nullptr;  // shared with sessions that do not run meanwhile
+  PlanOptions plan = {};    // of its plans; the device is the State's
 };
 
 class Validator {
@@ -40,7 +41,7 @@ class Validator {
   Image picture(int64_t clip);
   int64_t clips() const { return static_cast<int64_t>(ranges_.size()); }
   // Bytes of the arena that both its plans fit in.
-  static int64_t arena_bytes(const TrainConfig& config, ParamStore& params, const std::string& device);
+  static int64_t arena_bytes(const TrainConfig& config, ParamStore& params, const PlanOptions& options);
 
  private:
   Clip load(const ClipRange& range) const;

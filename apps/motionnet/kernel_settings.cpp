@@ -1,0 +1,34 @@
+#include "apps/motionnet/kernel_settings.h"
+
+#include <fmt/format.h>
+
+#include "core/log.h"
+#include "core/run_dir.h"
+
+namespace millrace {
+
+KernelSettings::KernelSettings(const TrainConfig& config, const std::optional<std::filesystem::path>& run)
+    : policy_(kernel_policy(config)) {
+  std::filesystem::path file = run ? *run / kKernelsFile : std::filesystem::path(config.kernel_cache);
+  if (!run) cache_ = file;
+  const bool optional = run || policy_ == KernelPolicy::measure;
+  if (!file.empty() && (std::filesystem::exists(file) || !optional)) choices_ = KernelChoices::load(file);
+  known_ = choices_.count();
+}
+
+PlanOptions KernelSettings::plan_options(const std::string& device) {
+  return {.device = device, .kernels = policy_, .choices = &choices_};
+}
+
+void KernelSettings::finish() const {
+  const int64_t added = choices_.count() - known_;
+  if (added == 0) return;
+  log_info(fmt::format("kernels: {} chosen by measuring, {} were known", added, known_));
+  if (cache_.empty()) return;
+  // Another program may have written meanwhile.
+  KernelChoices all = std::filesystem::exists(cache_) ? KernelChoices::load(cache_) : KernelChoices();
+  all.merge(choices_);
+  all.save(cache_);
+}
+
+}  // namespace millrace
