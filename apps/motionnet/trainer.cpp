@@ -120,6 +120,7 @@ void Trainer::resume_run() {
   else
     start_new_run();  // stopped before its first checkpoint: it begins again, and ends alike
   dir_.write_config(to_toml(config_.options()));
+  std::filesystem::remove(dir_.result_path());
   dir_.trim_metrics(step_);
   dir_.remove_checkpoints_after(step_);
   trim_events(dir_.events_path(), step_);
@@ -388,10 +389,12 @@ void Trainer::finish() {
     result["validation"] = json::parse(to_json(*last_validation_));
     result["best_step"] = *best_step_;
   }
-  checkpoint();
+  check_weights();
   result["checkpoint"] = (dir_.checkpoints_path() / fmt::format("step_{:06}", step_)).string();
   result_ = result.dump();
+  // The checkpoint last: with it the run is complete, and what is above never runs twice for one step.
   dir_.write_result(result.dump(2) + "\n");
+  checkpoint();
 }
 
 }  // namespace millrace
