@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint64_t kSeed = 1;
 constexpr size_t kMinRuns = 3, kMaxRuns = 9;
-constexpr double kLong = .2;     // seconds: a longer run needs no repeats
+constexpr double kLong = .1;     // seconds: a longer run needs no repeats
 constexpr double kHopeless = 3;  // times the best: one run is enough to know
 constexpr double kBetter = .97;  // a smaller gain over a more preferred version is noise
 
