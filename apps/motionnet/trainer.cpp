@@ -96,10 +96,7 @@ void Trainer::set_up() {
       validator_ ? fmt::format("{} clips", validator_->clips()) : "none"));
   kernels_.finish();
   dir_.write_kernels(kernels_.choices().to_json());
-  if (options_.resume)
-    resume_run();
-  else
-    start_new_run();
+  options_.resume ? resume_run() : start_new_run();
   events_ = std::make_unique<EventWriter>(dir_.events_path());
 }
 
