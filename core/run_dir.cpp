@@ -148,36 +148,40 @@ fs::path resolve_weights(const fs::path& path) {
 }
 
 RunDir RunDir::create(const fs::path& path) {
-  std::error_code ignored;
-  const bool made = !fs::exists(path, ignored);
-  make_folders(path);
   RunDir run(path);
-  run.made_ = made;
+  for (const fs::path& file :
+       {path, path / "lock", run.config_path(), run.env_path(), run.kernels_path(), run.log_path(),
+        run.metrics_path(), run.events_path(), run.checkpoints_path()}) {
+    std::error_code unknown;
+    if (!fs::exists(file, unknown)) run.made_.push_back(file);
+  }
+  make_folders(path);
   run.lock();
-  const fs::path files[] = {run.config_path(), run.metrics_path(), run.events_path(), run.result_path(),
-                            run.checkpoints_path() / "latest"};
-  for (const fs::path& file : files) {
-    std::error_code code;
-    if (!fs::exists(file, code)) continue;
+  const auto refuse = [&](const std::string& file, const char* hint) {
+    run.discard();
     fail(ErrorKind::usage, {.where = path.string(),
                             .expected = "a folder for a new run",
-                            .got = "one that has " + file.filename().string(),
-                            .hint = "Resume that run, or choose another folder"});
+                            .got = "one that has " + file,
+                            .hint = hint});
+  };
+  for (const fs::path& file : {run.config_path(), run.metrics_path(), run.events_path(), run.result_path(),
+                               run.checkpoints_path() / "latest"}) {
+    std::error_code code;
+    if (fs::exists(file, code)) refuse(file.filename().string(), "Resume that run, or choose another folder");
   }
   run.clean_up();
   make_folders(run.checkpoints_path());
+  if (const auto others = entries_of(run.checkpoints_path()); !others.empty())
+    refuse("checkpoints/" + others.front().filename().string(), "Choose another folder");
   return run;
 }
 
 void RunDir::discard() {
   metrics_ = FileHandle();
-  std::error_code ignored;
-  for (const fs::path& file : {config_path(), env_path(), kernels_path(), log_path(), metrics_path(),
-                               events_path(), path_ / "lock"}) {
-    fs::remove(file, ignored);
+  for (auto file = made_.rbegin(); file != made_.rend(); ++file) {
+    std::error_code ignored;
+    fs::remove(*file, ignored);
   }
-  fs::remove_all(checkpoints_path(), ignored);
-  if (made_) fs::remove(path_, ignored);  // only when empty
   lock_ = FileHandle();
 }
 
@@ -225,6 +229,8 @@ void RunDir::clean_up() const {
   for (const fs::path& path : entries_of(checkpoints_path())) {
     const std::string name = path.filename().string();
     std::error_code ignored;
+    const size_t begin = name.find("step_");
+    if (begin == std::string::npos || !step_of_name(name.substr(begin))) continue;  // not ours
     if (name.starts_with(kOld) && is_complete(path)) {
       const fs::path original = path.parent_path() / name.substr(kOld.size());
       if (!fs::exists(original, ignored)) {

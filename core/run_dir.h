@@ -56,8 +56,8 @@ class RunDir {
  public:
   // A new run, in a folder that need not exist. ErrorKind::usage when a run is there already.
   static RunDir create(const std::filesystem::path& path);
-  // Undoes create(), for a run that could not begin: removes what the program has written, and the folder
-  // when it was made. For a run whose training has begun it must not be called.
+  // Undoes create(), for a run that could not begin: removes the files and folders of a run that were not
+  // there before. Folders that hold anything else stay.
   void discard();
   // A run to go on with; removes what a killed process left half done. ErrorKind::usage when there is no run,
   // or when another process writes to it.
@@ -107,7 +107,7 @@ class RunDir {
   std::filesystem::path path_;
   FileHandle lock_;
   FileHandle metrics_;
-  bool made_ = false;  // create() made the folder
+  std::vector<std::filesystem::path> made_;  // not there before create(), outer ones first
 };
 
 }  // namespace millrace

@@ -1,5 +1,7 @@
 // What scripts rely on of motionnet-flow: which files it writes, and that their numbers mean what they
 // should.
+#include <signal.h>
+
 #include <cmath>
 
 #include "tests/catch.h"
@@ -230,6 +232,24 @@ TEST_CASE("validation and motionnet-flow agree on the error of synthetic clips")
   CHECK(first.at("epe").get<double>() == Approx(second.at("epe").get<double>()).epsilon(1e-6));
   CHECK(first.at("zero_flow").at("epe").get<double>() ==
         Approx(second.at("zero_flow_epe").get<double>()).epsilon(1e-6));
+}
+
+TEST_CASE("a signal stops it between two flows") {
+  const TemporaryFolder folder;
+  const fs::path w = weights(folder);
+  Process process("motionnet-flow", words("--data synthetic:count=100000 --threads 1 --weights " +
+                                          w.string() + " --out " + (folder / "out").string()));
+  while (process.running() && names_in(folder / "out").size() < 3) {
+  }
+  process.kill(SIGTERM);
+  const Result result = process.wait();
+  CHECK(result.code == 75);
+  CHECK_THAT(last_line(result.err), Contains("stopped by a signal"));
+  for (const std::string& item : names_in(folder / "out")) {
+    const auto names = names_in(folder / "out" / item);
+    CHECK(names.size() <= 1);
+    for (const std::string& name : names) CHECK_NOTHROW(read_flo((folder / "out" / item / name).string()));
+  }
 }
 
 TEST_CASE("a real video of 320x240 gives one flow per pair of its frames") {

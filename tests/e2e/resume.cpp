@@ -116,6 +116,7 @@ void stop_and_compare(const std::string& options) {
   const Arguments run = join(join({"--data", "synthetic:"}, tiny()), words(options));
   const fs::path a = undisturbed(folder, run), b = folder / "b";
   size_t lines = 5;
+  int stopped = 0;
   for (const int signal : {SIGINT, SIGTERM, SIGTERM}) {
     Process process("motionnet-train", next_start(run, b));
     wait_for_lines(process, b, lines);
@@ -123,7 +124,9 @@ void stop_and_compare(const std::string& options) {
     const Result result = process.wait();
     INFO(result.err);
     REQUIRE(result.signal == 0);
+    if (result.code == 0 && stopped > 0) break;  // it was through before the signal came
     REQUIRE(result.code == 75);
+    ++stopped;
     CHECK(result.out.empty());
     CHECK_THAT(last_line(result.err), Contains("--resume --out " + b.string()));
     // Nothing is lost: the checkpoint is of the last step.
@@ -139,7 +142,7 @@ void stop_and_compare(const std::string& options) {
 }
 
 constexpr const char* kSteps =
-    " --iterations 90 --checkpoint-every 10 --validate-every 15 --pictures-every 20";
+    " --iterations 120 --checkpoint-every 10 --validate-every 15 --pictures-every 20";
 
 }  // namespace
 
