@@ -135,7 +135,8 @@ TEST_CASE("windows of 11 frames share one frame, and the last repeats its last f
     CHECK((bytes_of(folder / "out/five" / names[k]) == bytes_of(folder / "out/tail" / names[k])));
 }
 
-TEST_CASE("--native is half the network's size, and the full flow is that, resized and in its own pixels") {
+TEST_CASE(
+    "flag --native is half the network's size, and the full flow is that, resized and in its own pixels") {
   const TemporaryFolder folder;
   const fs::path w = weights(folder);
   write_frames(folder / "square", {0, 2}, {64, 64});

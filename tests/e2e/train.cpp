@@ -110,7 +110,7 @@ TEST_CASE("weights have the names and shapes of the reference, as float32") {
   }
 }
 
-TEST_CASE("--validate --json prints every term, and the flow error where there is truth") {
+TEST_CASE("flag --validate --json prints every term, and the flow error where there is truth") {
   const TemporaryFolder folder;
   const fs::path run = small_run(folder, "run");
   const json v = validation(run, "synthetic:count=3");
@@ -139,7 +139,7 @@ TEST_CASE("--validate --json prints every term, and the flow error where there i
   CHECK_FALSE(validation(run, (folder / "frames").string()).contains("epe"));
 }
 
-TEST_CASE("--validate takes a file, a checkpoint or a run, and --init does as well as --weights") {
+TEST_CASE("flag --validate takes a file, a checkpoint or a run, and --init does as well as --weights") {
   const TemporaryFolder folder;
   const fs::path run = small_run(folder, "run");
   const json v = validation(run, "synthetic:count=2");
@@ -152,7 +152,7 @@ TEST_CASE("--validate takes a file, a checkpoint or a run, and --init does as we
   CHECK(parse_only_line(result.out) == v);
 }
 
-TEST_CASE("--validate takes all videos, of each the clip in the middle") {
+TEST_CASE("flag --validate takes all videos, of each the clip in the middle") {
   const TemporaryFolder folder;
   const fs::path run = small_run(folder, "run");
   write_frames(folder / "data/seven", {0, 7}, {64, 64});
@@ -202,7 +202,7 @@ TEST_CASE("pictures show the frame as it is") {
   CHECK(left.pixels == frame(4, {64, 96}).pixels);  // the first of the four that are held out
 }
 
-TEST_CASE("--init starts from given weights") {
+TEST_CASE("flag --init starts from given weights") {
   const TemporaryFolder folder;
   const fs::path run = small_run(folder, "run"),
                  next = small_run(folder, "next", "--iterations 0 --init " + run.string());
@@ -226,7 +226,7 @@ TEST_CASE("11 frames and an odd factor of channels train and resume") {
   CHECK(validation(run, "synthetic:count=1", "--width 96").at("epe").get<double>() > 0);
 }
 
-TEST_CASE("--plan shows the paper's net and allocates nothing") {
+TEST_CASE("flag --plan shows the paper's net and allocates nothing") {
   const Result result = train(words("--plan --preset paper --data synthetic:"));
   REQUIRE(result.code == 0);
   for (const char* part : {"motionnet/conv1/conv2d", "kernel", "MFLOP", "arena", "f32(16,224,224,33)"})
@@ -237,7 +237,7 @@ TEST_CASE("--plan shows the paper's net and allocates nothing") {
   CHECK(result.err.empty());
 }
 
-TEST_CASE("--print-config comes back through --config, and flags win") {
+TEST_CASE("flag --print-config comes back through --config, and flags win") {
   const TemporaryFolder folder;
   const Result first =
       train(words("--print-config --preset paper --data a\"b\\c --mirror 0.125 --lr-steps 3,5 --no-lrn "
@@ -259,7 +259,7 @@ TEST_CASE("--print-config comes back through --config, and flags win") {
   CHECK(own.out == bytes_of(run / "config.toml"));
 }
 
-TEST_CASE("--help names all flags, --version the version") {
+TEST_CASE("flag --help names all flags, --version the version") {
   for (const char* program : {"motionnet-train", "motionnet-flow"}) {
     const Result help = Process(program, {"--help"}).wait(), version = Process(program, {"--version"}).wait();
     CHECK(help.code == 0);
@@ -280,7 +280,7 @@ TEST_CASE("--help names all flags, --version the version") {
   }
 }
 
-TEST_CASE("--json is one line on stdout, and stderr has no bar without a terminal") {
+TEST_CASE("flag --json is one line on stdout, and stderr has no bar without a terminal") {
   const TemporaryFolder folder;
   const Result result =
       train(join(join({"--data", "synthetic:", "--out", (folder / "run").string(), "--json"}, tiny()),
