@@ -114,7 +114,10 @@ class FlowProgram {
       }
     }
     report();
-    if (stop_requested()) return kExitInterrupted;
+    if (stop_requested()) {
+      log_warning("stopped by a signal; what is written is whole, the same command makes it all");
+      return kExitInterrupted;
+    }
     return failed_ ? static_cast<int>(ErrorKind::data) : 0;
   }
 
