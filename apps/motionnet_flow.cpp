@@ -175,7 +175,7 @@ class FlowProgram {
         write_flo(file, flow);
       else
         write_png(file,
-                  flow_to_color(flow, static_cast<float>(a_.radius > 0 ? a_.radius : flow_radius(flow))));
+                  flow_picture(flow, a_.radius > 0 ? static_cast<float>(a_.radius) : flow_radius(flow)));
     }
   }
 

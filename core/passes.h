@@ -1,8 +1,6 @@
 // Passes rewrite a graph into an equivalent one. Inputs, outputs and state keep their names and places.
 #pragma once
 
-#include <functional>
-
 #include "core/graph.h"
 
 namespace millrace {

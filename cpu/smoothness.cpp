@@ -18,7 +18,7 @@ struct Row {
   int64_t end_of_dx;   // those of them with a right neighbour
   bool below;          // the row has a row below
 
-  Row(const Shape& flow, const SmoothnessAttrs& a, int64_t row) {
+  Row(const Shape& flow, const CharbonnierAttrs& a, int64_t row) {
     const int64_t H = flow[1], W = flow[2], C = flow[3];
     i = row % H;
     start = row * W * C;
@@ -32,7 +32,7 @@ struct Row {
 
 // Sums of rho(beta (f(e) - f(e + step))) over [begin, end), of u and v.
 template <class T> std::array<double, 2> penalty(const T* f, int64_t step, int64_t begin, int64_t end,
-                                                 const SmoothnessAttrs& a) {
+                                                 const CharbonnierAttrs& a) {
   const T beta = static_cast<T>(a.beta), alpha = static_cast<T>(a.alpha);
   const T epsilon2 = static_cast<T>(a.epsilon * a.epsilon);
   auto rho = [=](int64_t e) {
@@ -44,7 +44,7 @@ template <class T> std::array<double, 2> penalty(const T* f, int64_t step, int64
 }
 
 template <class T> void smoothness(const KernelArgs& args) {
-  const SmoothnessAttrs& a = args.attrs<Smoothness>();
+  const CharbonnierAttrs& a = args.attrs<Smoothness>();
   const Shape& shape = args.in[0].shape;
   const int64_t C = shape[3], below = shape[2] * C;
   const T* flow = args.in[0].as<T>();
@@ -79,7 +79,7 @@ template <class T> struct Slope {
 };
 
 template <class T> void smoothness_dflow(const KernelArgs& args) {
-  const SmoothnessAttrs& a = args.attrs<SmoothnessDflow>();
+  const CharbonnierAttrs& a = args.attrs<SmoothnessDflow>();
   const Shape& shape = args.in[0].shape;
   const int64_t C = shape[3], width = shape[2] * C;
   const T* flow = args.in[0].as<T>();

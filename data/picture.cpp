@@ -1,6 +1,7 @@
 #include "data/picture.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/error.h"
 
@@ -26,6 +27,29 @@ Image side_by_side(const std::vector<Image>& parts) {
     left += part.width + kGap;
   }
   return result;
+}
+
+Image flow_picture(const Flow& flow, float radius) {
+  Flow shown = flow;
+  for (size_t p = 0; p + 1 < shown.uv.size(); p += 2) {
+    float* uv = &shown.uv[p];
+    const float length = is_known(uv) ? std::hypot(uv[0], uv[1]) : 0;
+    if (length <= radius) continue;
+    uv[0] *= radius / length;
+    uv[1] *= radius / length;
+  }
+  Image picture = flow_to_color(shown, radius);
+  if (std::min(picture.height, picture.width) < 64) return picture;
+  const Image wheel = flow_color_wheel(std::min(picture.height, picture.width) / 6);
+  const double centre = static_cast<double>(wheel.height - 1) / 2;
+  for (int64_t i = 0; i < wheel.height; ++i) {
+    for (int64_t j = 0; j < wheel.width; ++j) {
+      if (std::hypot(static_cast<double>(i) - centre, static_cast<double>(j) - centre) > centre) continue;
+      std::copy_n(wheel.at(i, j), 3,
+                  picture.at(picture.height - wheel.height - 2 + i, picture.width - wheel.width - 2 + j));
+    }
+  }
+  return picture;
 }
 
 float flow_radius(const Flow& flow) {

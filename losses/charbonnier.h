@@ -12,25 +12,9 @@
 #include "core/graph.h"
 #include "core/registry.h"
 #include "losses/border.h"
+#include "losses/charbonnier_attrs.h"
 
 namespace millrace {
-
-struct CharbonnierAttrs {
-  double alpha = .4;
-  double beta = 1;
-  double epsilon = .001;
-  int64_t border_y = 0, border_x = 0;
-  double normalizer = 1;
-
-  template <class V> void visit(V v) const {
-    v("alpha", alpha);
-    v("beta", beta);
-    v("epsilon", epsilon);
-    v("border_y", border_y);
-    v("border_x", border_x);
-    v("normalizer", normalizer);
-  }
-};
 
 namespace detail {
 void check_charbonnier(const char* op, const CharbonnierAttrs& attrs, const Spec& x);

@@ -9,12 +9,12 @@ constexpr double kFlopPerPower = 20;
 
 // Neighbours may be equal by chance, so gradients are checked with an epsilon that leaves no bend at 0; the
 // paper's epsilon has the benchmark and tests of its own.
-std::vector<Case> cases_of(const std::function<Case(Shape flow, SmoothnessAttrs attrs)>& make) {
-  const SmoothnessAttrs border{
+std::vector<Case> cases_of(const std::function<Case(Shape flow, CharbonnierAttrs attrs)>& make) {
+  const CharbonnierAttrs border{
       .alpha = .3, .beta = 2, .epsilon = .5, .border_y = 1, .border_x = 2, .normalizer = 7};
-  const SmoothnessAttrs open{.alpha = .4, .beta = 1.25, .epsilon = .5};
-  const SmoothnessAttrs rows{.alpha = .3, .beta = 5, .epsilon = 1, .border_y = 1};
-  const SmoothnessAttrs paper{
+  const CharbonnierAttrs open{.alpha = .4, .beta = 1.25, .epsilon = .5};
+  const CharbonnierAttrs rows{.alpha = .3, .beta = 5, .epsilon = 1, .border_y = 1};
+  const CharbonnierAttrs paper{
       .alpha = .3, .beta = 10, .border_y = 11, .border_x = 11, .normalizer = 16.0 * 30 * 8100};
   std::vector<Case> cases;
   auto add = [&](const char* name, Case c) {
@@ -34,7 +34,7 @@ std::vector<Case> cases_of(const std::function<Case(Shape flow, SmoothnessAttrs 
 
 }  // namespace
 
-void detail::check_smoothness(const char* op, const SmoothnessAttrs& attrs, const Spec& flow) {
+void detail::check_smoothness(const char* op, const CharbonnierAttrs& attrs, const Spec& flow) {
   const Border border{.y = attrs.border_y, .x = attrs.border_x};
   if (!border.fits(flow.shape) || flow.shape[3] % 2 != 0) {
     fail(ErrorKind::runtime,
@@ -77,13 +77,13 @@ Cost SmoothnessDflow::cost(std::span<const Spec> in, std::span<const Spec> out) 
 }
 
 std::vector<Case> Smoothness::cases() {
-  return cases_of([](Shape flow, SmoothnessAttrs attrs) {
+  return cases_of([](Shape flow, CharbonnierAttrs attrs) {
     return Case{.name = {}, .op = make_op<Smoothness>(attrs), .in = {{flow}}};
   });
 }
 
 std::vector<Case> SmoothnessDflow::cases() {
-  return cases_of([](Shape flow, SmoothnessAttrs attrs) {
+  return cases_of([](Shape flow, CharbonnierAttrs attrs) {
     return Case{.name = {}, .op = make_op<SmoothnessDflow>(attrs), .in = {{flow}, {{1}}, {{1}}}};
   });
 }

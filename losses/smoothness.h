@@ -14,31 +14,15 @@
 #include "core/graph.h"
 #include "core/registry.h"
 #include "losses/border.h"
+#include "losses/charbonnier_attrs.h"
 
 namespace millrace {
 
-struct SmoothnessAttrs {
-  double alpha = .3;
-  double beta = 1;
-  double epsilon = .001;
-  int64_t border_y = 0, border_x = 0;
-  double normalizer = 1;
-
-  template <class V> void visit(V v) const {
-    v("alpha", alpha);
-    v("beta", beta);
-    v("epsilon", epsilon);
-    v("border_y", border_y);
-    v("border_x", border_x);
-    v("normalizer", normalizer);
-  }
-};
-
 namespace detail {
-void check_smoothness(const char* op, const SmoothnessAttrs& attrs, const Spec& flow);
+void check_smoothness(const char* op, const CharbonnierAttrs& attrs, const Spec& flow);
 }
 
-struct Smoothness : OpBase<Smoothness, SmoothnessAttrs> {
+struct Smoothness : OpBase<Smoothness, CharbonnierAttrs> {
   using OpBase::OpBase;
   static constexpr const char* kName = "smoothness";  // flow -> (loss_u, loss_v)
 
@@ -51,7 +35,7 @@ struct Smoothness : OpBase<Smoothness, SmoothnessAttrs> {
   static std::vector<Case> cases();
 };
 
-struct SmoothnessDflow : OpBase<SmoothnessDflow, SmoothnessAttrs> {
+struct SmoothnessDflow : OpBase<SmoothnessDflow, CharbonnierAttrs> {
   using OpBase::OpBase;
   static constexpr const char* kName = "smoothness_dflow";  // (flow, dloss_u, dloss_v) -> dflow
 
@@ -65,7 +49,7 @@ struct SmoothnessLoss {
   Value u, v;
 };
 
-inline SmoothnessLoss smoothness(Graph& g, Value flow, SmoothnessAttrs attrs) {
+inline SmoothnessLoss smoothness(Graph& g, Value flow, CharbonnierAttrs attrs) {
   const std::vector<Value> out = g.add(make_op<Smoothness>(attrs), std::span(&flow, 1));
   return {.u = out[0], .v = out[1]};
 }

@@ -72,11 +72,11 @@ void add_level(Graph& g, Value images, Value flow, int level, const MotionLossOp
     terms.push_back({"pixel" + number, charbonnier(g, error, attrs)});
   }
   if (options.smoothness) {
-    const SmoothnessAttrs attrs{.alpha = .3,
-                                .beta = level_scale(level),
-                                .border_y = border.y,
-                                .border_x = border.x,
-                                .normalizer = smooth_channels * per_channel};
+    const CharbonnierAttrs attrs{.alpha = .3,
+                                 .beta = level_scale(level),
+                                 .border_y = border.y,
+                                 .border_x = border.x,
+                                 .normalizer = smooth_channels * per_channel};
     const SmoothnessLoss smooth = smoothness(g, flow, attrs);
     terms.push_back({"smooth_u" + number, smooth.u});
     terms.push_back({"smooth_v" + number, smooth.v});

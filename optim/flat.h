@@ -21,8 +21,8 @@ namespace millrace {
 struct GradientAttrs {
   double gradient_scale = 1;  // 1 / number of micro-batches
   double weight_decay = 0;
-  // Largest norm of the accumulated gradient; 0: any. The norm is over all parameters; Caffe's leaves out those with a
-  // learning-rate factor of 0, whose gradients it does not compute.
+  // Largest norm of the accumulated gradient; 0: any. The norm is over all parameters; Caffe's leaves out
+  // those with a learning-rate factor of 0, whose gradients it does not compute.
   double clip = 0;
 
   template <class V> void visit(V v) const {

@@ -92,8 +92,9 @@ TrainConfig preset_config(const std::string& name) {
     c.channels = 1;
     c.batch = 16;
     c.iterations = 400000;
-    c.learning_rate = 3.2e-5;
-    c.lr_steps = {100000, 200000, 250000, 300000, 350000};
+    c.learning_rate = motionnet_schedule().base;
+    c.lr_factor = motionnet_schedule().factor;
+    c.lr_steps = motionnet_schedule().steps;
     c.weight_decay = 4e-4;
     c.crop = "multi_scale";
     c.clips_per_video = 1;

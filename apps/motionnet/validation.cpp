@@ -169,8 +169,8 @@ Image Validator::picture(int64_t number) {
   std::vector<Image> parts{clip.frames.front()};
   const bool truth = !clip.truth.empty();
   const float radius = std::max(flow_radius(truth ? clip.truth.front() : flows.front()), 1.f);
-  parts.push_back(flow_to_color(flows.front(), radius));
-  if (truth) parts.push_back(flow_to_color(clip.truth.front(), radius));
+  parts.push_back(flow_picture(flows.front(), radius));
+  if (truth) parts.push_back(flow_picture(clip.truth.front(), radius));
   return side_by_side(parts);
 }
 

@@ -55,7 +55,6 @@ class Validator {
   std::vector<std::string> names_;
   Session net_, zero_;
   std::optional<std::map<std::string, double>> zero_terms_;  // they never change
-  std::optional<double> zero_epe_;
   std::vector<uint8_t> input_;
 };
 
@@ -65,8 +64,7 @@ std::string to_json(const ValidationResult& result);
 
 // Copies a clip into the layout of the network's input: (H,W,3T), frame-major.
 void interleave_frames(const std::vector<Image>& frames, std::vector<uint8_t>& out);
-// The flows of the session's output `name` (1,h,w,2K), in pixels of an input of `input` size, as K fields of
-// that size.
+// The values of a flow (1,h,w,2K) as K fields, unscaled.
 std::vector<Flow> split_flows(const std::vector<double>& values, const Shape& shape);
 
 }  // namespace millrace

@@ -120,7 +120,7 @@ TEST_CASE("what is not a number in the valid part shows in the loss") {
       const OpInput x{{1, 1, 2, 1}, {1, bad}};
       CHECK_FALSE(std::isfinite(run_op(make_op<Charbonnier>(), {x}, real).front().front()));
       const OpInput flow{{1, 1, 2, 2}, {1, 2, bad, bad}};
-      for (const Numbers& loss : run_op(make_op<Smoothness>(), {flow}, real)) {
+      for (const Numbers& loss : run_op(make_op<Smoothness>(CharbonnierAttrs{.alpha = .3}), {flow}, real)) {
         CHECK_FALSE(std::isfinite(loss.front()));
       }
       CHECK_FALSE(std::isfinite(run_op(make_op<Ssim>(), {x, {{1, 1, 2, 1}, {1, 1}}}, real).front().front()));
@@ -130,7 +130,7 @@ TEST_CASE("what is not a number in the valid part shows in the loss") {
 
 TEST_CASE("smoothness takes forward differences: a pixel less its right neighbour, and the one below") {
   // Of 3x3 only the middle is valid.
-  const SmoothnessAttrs attrs{.beta = 2.5, .border_y = 1, .border_x = 1, .normalizer = 4};
+  const CharbonnierAttrs attrs{.alpha = .3, .beta = 2.5, .border_y = 1, .border_x = 1, .normalizer = 4};
   const Shape shape{1, 3, 3, 2};
   const Numbers flow = draw(shape.count(), -1, 1, 2);
   auto f = [&](int64_t i, int64_t j, int64_t c) { return flow[static_cast<size_t>((i * 3 + j) * 2 + c)]; };
@@ -164,13 +164,15 @@ TEST_CASE("smoothness takes forward differences: a pixel less its right neighbou
 TEST_CASE("smoothness without a border: the last column and row count rho(0)") {
   // u is 3 in the last column of 2x2; v is constant. Four positions have two differences each.
   const Numbers flow = {0, 7, 3, 7, 0, 7, 3, 7};
-  const std::vector<Numbers> loss = run_op(make_op<Smoothness>(), {{{1, 2, 2, 2}, flow}});
+  const std::vector<Numbers> loss =
+      run_op(make_op<Smoothness>(CharbonnierAttrs{.alpha = .3}), {{{1, 2, 2, 2}, flow}});
   CHECK(loss[0].front() == Approx(2 * rho(3, .3) + 6 * rho(0, .3)).epsilon(1e-12));
   CHECK(loss[1].front() == Approx(8 * rho(0, .3)).epsilon(1e-12));
 }
 
 TEST_CASE("smoothness of a constant flow in Caffe's normalisation: 2/3 of rho(0) over n_ref") {
-  const SmoothnessAttrs attrs{.beta = 1.25, .border_y = 1, .border_x = 1, .normalizer = 16.0 * 30 * 144};
+  const CharbonnierAttrs attrs{
+      .alpha = .3, .beta = 1.25, .border_y = 1, .border_x = 1, .normalizer = 16.0 * 30 * 144};
   const Numbers flow(3 * 14 * 14 * 20, .5);
   for (const Numbers& loss : run_op(make_op<Smoothness>(attrs), {{{3, 14, 14, 20}, flow}})) {
     CHECK(loss.front() == Approx(2.0 / 3 / 16 * rho(0, .3)).epsilon(1e-12));
@@ -265,7 +267,8 @@ TEST_CASE("losses are the same to the last bit for any number of threads") {
     std::vector<Numbers> results;
     for (const Dtype real : {Dtype::f64, Dtype::f32}) {
       results.push_back(run_op(make_op<Charbonnier>(), {x}, real).front());
-      for (Numbers& loss : run_op(make_op<Smoothness>(), {x}, real)) results.push_back(loss);
+      for (Numbers& loss : run_op(make_op<Smoothness>(CharbonnierAttrs{.alpha = .3}), {x}, real))
+        results.push_back(loss);
       results.push_back(run_op(make_op<Ssim>(), {x, y}, real).front());
     }
     return results;

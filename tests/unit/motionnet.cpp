@@ -30,7 +30,8 @@ TEST_CASE("MotionNet's forward arithmetic is 20.05 GMAC for a 224x224 clip") {
     std::vector<Spec> in, out;
     for (Value v : node.in) in.push_back(net.g.spec(v));
     for (Value v : node.out) out.push_back(net.g.spec(v));
-    if (node.op->name() == Conv2d::kName || node.op->name() == Conv2dDx::kName) flop += node.op->cost(in, out).flop;
+    if (node.op->name() == Conv2d::kName || node.op->name() == Conv2dDx::kName)
+      flop += node.op->cost(in, out).flop;
   }
   CHECK(flop / 2e9 == Approx(20.05390).epsilon(1e-5));
 }
@@ -80,7 +81,8 @@ TEST_CASE("MotionNet starts with Caffe's msra deviations, zero biases and the au
     float row[2];
     state.read(kMultipliers, slice.offset / kUpdateBlock * 2, 2, row);
     const bool bias = slice.shape.rank() == 1;
-    const bool of_deconvolution = slice.name.find("deconv") != std::string::npos || slice.name.find("upsample") != std::string::npos;
+    const bool of_deconvolution =
+        slice.name.find("deconv") != std::string::npos || slice.name.find("upsample") != std::string::npos;
     CHECK(row[0] == (bias && of_deconvolution ? 0 : 1));
     CHECK(row[1] == (bias || of_deconvolution ? 0 : 1));
   }
@@ -107,8 +109,10 @@ TEST_CASE("a float and a double MotionNet agree") {
     std::vector<double> images(64 * 96 * 6);
     Random random(1);
     for (double& v : images) v = static_cast<float>(random.uniform(-.5, .5));
-    if (real == Dtype::f64) session.set("images", images);
-    else session.set("images", std::vector<float>(images.begin(), images.end()));
+    if (real == Dtype::f64)
+      session.set("images", images);
+    else
+      session.set("images", std::vector<float>(images.begin(), images.end()));
     session.run();
     results.push_back(session.get("flow2"));
     results.push_back(session.get("flow6"));

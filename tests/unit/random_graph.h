@@ -81,10 +81,14 @@ inline void register_test_ops() {
 }
 
 inline std::vector<Value> pair(Graph& g, Value a, Value b) {
+  register_test_ops();
   const Value in[] = {a, b};
   return g.add(make_op<Pair>(), in);
 }
-inline Value triple(Graph& g, Value x) { return g.add1(make_op<Triple>(TripleAttrs{}), {x}); }
+inline Value triple(Graph& g, Value x) {
+  register_test_ops();
+  return g.add1(make_op<Triple>(TripleAttrs{}), {x});
+}
 
 using Buffers = std::map<std::string, std::vector<float>>;
 
