@@ -345,7 +345,7 @@ TEST_CASE("the paper's multi-scale corner crops") {
   CHECK(places_224 == std::set<std::pair<int64_t, int64_t>>{{0, 0}, {0, 116}, {32, 0}, {32, 116}, {16, 58}});
 }
 
-TEST_CASE("random crops lie inside and reach every edge; mirroring is as likely as asked") {
+TEST_CASE("random crops lie inside and reach every edge, and mirroring is as likely as asked") {
   int64_t mirrored = 0, top = 0, bottom = 0, left = 0, right = 0;
   for (int64_t sample = 0; sample < 2000; ++sample) {
     const ClipGeometry geometry =

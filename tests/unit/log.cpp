@@ -51,7 +51,7 @@ const LogOptions kTerminal{.terminal = true, .columns = 40};
 
 }  // namespace
 
-TEST_CASE("levels are named and filtered; colour only where asked for") {
+TEST_CASE("levels are named and filtered, colour only where asked for") {
   Screen plain;
   plain.log->debug("d");
   plain.log->info("i");

@@ -227,7 +227,7 @@ TEST_CASE("a step whose gradient or loss is not finite changes nothing, and the 
   }
 }
 
-TEST_CASE("a learning-rate multiplier of 0 leaves a block as it is, decay or not; a gap stays zero") {
+TEST_CASE("a learning-rate multiplier of 0 leaves a block as it is, decay or not, and a gap stays zero") {
   const auto kind = GENERATE(OptimizerKind::adam, OptimizerKind::sgd);
   Bench bench({.kind = kind, .weight_decay = .1}, 3);
   std::vector<double> p(192, 1), g(192, .5), moments(192, .25);

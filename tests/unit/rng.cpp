@@ -68,7 +68,7 @@ TEST_CASE("every bit of seed, name, step and index changes the draw") {
   CHECK(seen.size() == count);
 }
 
-TEST_CASE("uniform numbers fill [0,1) evenly and neighbours are independent") {
+TEST_CASE("uniform numbers fill 0 to 1 evenly and neighbours are independent") {
   const RandomStream stream = random_stream(1, "test");
   const int64_t n = 200000;
   std::vector<int64_t> bins(16, 0);
