@@ -51,11 +51,20 @@ void declare(CLI::App& app, Arguments& a) {
   a.given = add_flags(app, a.table);
 }
 
+// A run goes on from any folder: its files are named in full.
+void make_absolute(TrainConfig& config) {
+  for (std::string* path : {&config.data, &config.validation, &config.init, &config.kernel_cache}) {
+    if (path->empty() || path->rfind("synthetic:", 0) == 0) continue;
+    *path = std::filesystem::absolute(*path).lexically_normal().string();
+  }
+}
+
 // preset < file < flags
 TrainConfig resolve(Arguments& a) {
   TrainConfig config = preset_config(a.preset);
   if (!a.config_file.empty()) read_toml(read_file(a.config_file, 1 << 20), a.config_file, config.options());
   copy_given(a.table, a.given, config.options());
+  make_absolute(config);
   return config;
 }
 
@@ -73,6 +82,7 @@ TrainConfig resume_config(Arguments& a) {
   TrainConfig config = stored;
   if (!a.config_file.empty()) read_toml(read_file(a.config_file, 1 << 20), a.config_file, config.options());
   copy_given(a.table, a.given, config.options());
+  make_absolute(config);
   const std::set<std::string> free = {
       "iterations",       "loader_threads", "threads",        "device",           "checkpoint_every",
       "keep_checkpoints", "validate_every", "pictures_every", "validation_clips", "epe_border"};

@@ -259,6 +259,14 @@ TEST_CASE("flag --print-config comes back through --config, and flags win") {
   CHECK(own.out == bytes_of(run / "config.toml"));
 }
 
+TEST_CASE("files are named in full, so that a run goes on from any folder") {
+  const Result config = train(
+      {"--print-config", "--data", "clips/../a.mp4", "--init", "weights", "--validation", "synthetic:"});
+  CHECK_THAT(config.out, Contains("data = \"" + (fs::current_path() / "a.mp4").string() + "\"") &&
+                             Contains("init = \"" + (fs::current_path() / "weights").string() + "\"") &&
+                             Contains("validation = \"synthetic:\""));
+}
+
 TEST_CASE("flag --help names all flags, --version the version") {
   for (const char* program : {"motionnet-train", "motionnet-flow"}) {
     const Result help = Process(program, {"--help"}).wait(), version = Process(program, {"--version"}).wait();
