@@ -6,9 +6,9 @@ cd "$(dirname "$(readlink -f "$0")")"
 source scripts/setup.sh
 
 # A quarter of the paper's channels and two frames instead of eleven: enough for one video, and minutes on two cores.
-iterations=800
-train_options=(--preset small --height 192 --width 320 --decode-height 192 --decode-width 320 --batch 4 --hold-out 16
-               --lr-steps 500,700 --validate-every 100 --pictures-every 200 --checkpoint-every 100)
+iterations=1500
+train_options=(--preset small --height 192 --width 320 --decode-height 192 --decode-width 320 --batch 2 --hold-out 16
+               --lr-steps 900,1200 --validate-every 150 --pictures-every 300 --checkpoint-every 150)
 flow_options=(--height 192 --width 320 --every 20 --format png)
 
 video=quickstart/video/cockatoo.mp4
