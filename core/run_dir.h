@@ -78,7 +78,8 @@ class RunDir {
   void write_kernels(std::string_view json) const { write_file_atomically(kernels_path(), json); }
   void write_result(std::string_view json) const { write_file_atomically(result_path(), json); }
 
-  // One write call a line, so that readers see whole lines; synced by save_checkpoint().
+  // One write call a line: a kill tears at most the last, and so may a reader see it. Synced by
+  // save_checkpoint().
   void append_metrics(const MetricsLine& line);
   // Keeps the lines with step <= last_step. Returns the number of lines dropped.
   int64_t trim_metrics(int64_t last_step);

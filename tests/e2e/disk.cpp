@@ -121,8 +121,7 @@ TEST_CASE("a full disk: said before the start, and in the middle the last checkp
   // It fills while the run goes.
   fs::remove(folder / "disk/ballast");
   Process process("motionnet-train", join(more, {"--iterations", "1000000"}));
-  while (process.running() && metrics_of(run).size() < 10) {
-  }
+  wait_for_lines(process, run, 10);
   fill_disk(folder / "disk", 0);
   const Result result = process.wait();
   INFO(result.err);

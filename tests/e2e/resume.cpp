@@ -14,7 +14,6 @@
 using namespace millrace;
 using namespace millrace::test;
 using Catch::Matchers::Contains;
-using namespace std::chrono_literals;
 
 namespace {
 
@@ -81,15 +80,6 @@ void require_equal_runs(const fs::path& a, const fs::path& b) {
   }
   CHECK(results[0] == results[1]);
   require_no_leftovers(b);
-}
-
-size_t lines_in(const fs::path& file) {
-  std::ifstream stream(file);
-  return static_cast<size_t>(std::count(std::istreambuf_iterator<char>(stream), {}, '\n'));
-}
-
-void wait_for_lines(Process& process, const fs::path& run, size_t lines) {
-  while (process.running() && lines_in(run / "metrics.jsonl") < lines) std::this_thread::sleep_for(1ms);
 }
 
 // Starts or goes on; a kill can have come before there was a run.

@@ -1,11 +1,15 @@
 #include "tests/e2e/support/scene.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <sstream>
+#include <thread>
 
 #include "data/video.h"
 #include "tests/catch.h"
@@ -59,6 +63,14 @@ std::string bytes_of(const fs::path& file) {
   std::ostringstream text;
   text << stream.rdbuf();
   return text.str();
+}
+
+void wait_for_lines(Process& process, const fs::path& run, size_t lines) {
+  const auto written = [&] {
+    std::ifstream stream(run / "metrics.jsonl");
+    return static_cast<size_t>(std::count(std::istreambuf_iterator<char>(stream), {}, '\n'));
+  };
+  while (process.running() && written() < lines) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 std::vector<json> metrics_of(const fs::path& run) {

@@ -34,7 +34,10 @@ struct FrameSpan {
 void write_frames(const fs::path& folder, FrameSpan span, Size size);
 
 std::string bytes_of(const fs::path& file);
+// Of a run that nobody writes to: beside a writer the last line may be there in part.
 std::vector<json> metrics_of(const fs::path& run);
+// Until the run has written so many lines of metrics, or has ended.
+void wait_for_lines(Process& process, const fs::path& run, size_t lines);
 json parse_only_line(const std::string& out);  // REQUIREs one line and nothing else
 std::vector<std::string> names_in(const fs::path& folder);
 // The header of a safetensors file.
