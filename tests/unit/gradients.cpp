@@ -10,10 +10,13 @@
 #include "layers/slice_channels.h"
 #include "layers/sub.h"
 #include "tests/catch.h"
+#include "tests/unit/message_of.h"
 #include "tests/unit/random_graph.h"
 
 namespace millrace {
 namespace {
+
+using test::message_of;
 
 using Numbers = std::vector<double>;
 
@@ -32,15 +35,6 @@ std::map<std::string, Numbers> run(const Graph& g) {
   std::map<std::string, Numbers> result;
   for (const auto& [name, v] : g.outputs()) result[name] = session.get(name);
   return result;
-}
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 // A gradient rule that returns what it is told to.

@@ -8,21 +8,15 @@
 #include "core/passes.h"
 #include "layers/conv2d.h"
 #include "tests/catch.h"
+#include "tests/unit/message_of.h"
 #include "tests/unit/random_graph.h"
 
 namespace millrace {
 namespace {
 
-const Shape kShape{1, 2, 3, 4};
+using test::message_of;
 
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
+const Shape kShape{1, 2, 3, 4};
 
 std::vector<std::string> ops_of(const Graph& g) {
   std::vector<std::string> names;

@@ -8,21 +8,15 @@
 #include "core/rng.h"
 #include "core/session.h"
 #include "tests/catch.h"
+#include "tests/unit/message_of.h"
 #include "tests/unit/temporary_folder.h"
 
 namespace millrace {
 namespace {
 
-using Numbers = std::vector<double>;
+using test::message_of;
 
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
+using Numbers = std::vector<double>;
 
 struct Net {
   Graph g{Dtype::f32};

@@ -18,6 +18,7 @@
 #include "layers/scale.h"
 #include "layers/sub.h"
 #include "tests/catch.h"
+#include "tests/unit/message_of.h"
 
 namespace {
 std::atomic<long> allocations{0};  // by operator new, of the whole program
@@ -53,17 +54,10 @@ void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std
 namespace millrace {
 namespace {
 
+using test::message_of;
+
 using Numbers = std::vector<double>;
 const SessionOptions kPoisoned{.arena = nullptr, .poison = true};
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 struct Machine {
   std::unique_ptr<Device> device = make_device("cpu");
