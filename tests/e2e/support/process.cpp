@@ -48,9 +48,6 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 }  // namespace
 
 Process::Process(const std::string& program, const std::vector<std::string>& arguments) {
-  std::string name = (fs::temp_directory_path() / "millrace-out-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder " + name);
-  folder_ = name;
   const std::string out = folder_ / "out", err = folder_ / "err",
                     binary = std::string(MILLRACE_BIN) + "/" + program;
   std::vector<std::string> argv = join({binary}, arguments), variables = environment();
@@ -71,8 +68,6 @@ Process::~Process() {
     int status = 0;
     ::waitpid(pid_, &status, 0);
   }
-  std::error_code ignored;
-  fs::remove_all(folder_, ignored);
 }
 
 void Process::kill(int signal) const {

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/unit/temporary_folder.h"
+
 namespace millrace::test {
 
 struct Result {
@@ -36,7 +38,7 @@ class Process {
   pid_t pid_ = -1;
   bool ended_ = false;
   Result result_;
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
 };
 
 Result train(const std::vector<std::string>& arguments);
