@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <png.h>
 #include <turbojpeg.h>
 
 #include <cstring>
@@ -116,25 +115,5 @@ Image decode_image(std::string_view bytes, const std::string& name) {
 }
 
 Image read_image(const std::string& path) { return decode_image(read_file(path, kMaxFileBytes), path); }
-
-void write_png(const std::string& path, const Image& image) {
-  if (image.height < 1 || image.width < 1 || (image.channels != 1 && image.channels != 3)) {
-    fail(ErrorKind::runtime, {.where = path,
-                              .expected = "an image of 1 or 3 channels to write",
-                              .got = fmt::format("{}x{}x{}", image.height, image.width, image.channels)});
-  }
-  png_image header = {};
-  header.version = PNG_IMAGE_VERSION;
-  header.width = static_cast<png_uint_32>(image.width);
-  header.height = static_cast<png_uint_32>(image.height);
-  header.format = image.channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_BGR;
-  png_alloc_size_t bytes = PNG_IMAGE_PNG_SIZE_MAX(header);
-  std::string png(bytes, char{0});
-  if (png_image_write_to_memory(&header, png.data(), &bytes, 0, image.pixels.data(), 0, nullptr) == 0) {
-    fail(ErrorKind::runtime, {.where = path, .expected = "to write a PNG", .got = header.message});
-  }
-  png.resize(bytes);
-  write_file_atomically(path, png);
-}
 
 }  // namespace millrace

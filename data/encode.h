@@ -1,0 +1,18 @@
+// Images as bytes of a file. Errors (runtime): an image of no pixels or of other than 1 or 3 channels; the
+// encoder's own.
+#pragma once
+
+#include <string>
+
+#include "data/image.h"
+
+namespace millrace {
+
+// Lossless.
+std::string encode_png(const Image& image);
+// Binary PGM (P5, 1 channel) or PPM (P6, 3 channels), lossless: "P6\n<width> <height>\n255\n", then R, G, B.
+std::string encode_pnm(const Image& image);
+// `quality` from 1 to 100; colours are kept at full resolution (4:4:4), one channel becomes a gray JPEG.
+std::string encode_jpeg(const Image& image, int quality);
+
+}  // namespace millrace
