@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <filesystem>
 #include <map>
 #include <mutex>
@@ -14,6 +12,7 @@
 #include "core/log.h"
 #include "data/frame_cache.h"
 #include "data/frame_folder.h"
+#include "data/lists.h"
 #include "data/video.h"
 
 namespace millrace {
@@ -41,14 +40,6 @@ struct Item {
   mutable std::optional<VideoIndex> index;
 };
 using Items = std::vector<std::unique_ptr<Item>>;
-
-bool is_video_name(const fs::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  constexpr std::array kExtensions = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v",
-                                      ".wmv", ".flv", ".ogv", ".ts",  ".3gp",  ".gif", ".mjpeg"};
-  return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
-}
 
 class FilesSource final : public ClipSource {
  public:
@@ -203,6 +194,7 @@ void find_items(const fs::path& folder, int depth, const SourceOptions& options,
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     std::error_code unreadable;
+    if (entry.path().filename().string().starts_with('.')) continue;  // hidden: half written, or no data
     if (entry.is_directory(unreadable)) folders.push_back(entry.path());
     if (entry.is_regular_file(unreadable) && is_video_name(entry.path())) videos.push_back(entry.path());
   }
