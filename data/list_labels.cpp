@@ -140,17 +140,22 @@ VideoList read_hmdb51(const Hmdb51Options& options) {
                            .expected = expected,
                            .got = error ? error.message() : "one without"});
   }
-  // By the files' names, not the classes': kick_ball_test_ is before kick_test_ in published lists of
-  // classes.
-  std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  std::sort(files.begin(), files.end());
   VideoList list{.name = options.folder.string(),
                  .columns = ListColumns::path_label,
                  .entries = {},
                  .repeated = 0,
                  .classes = {}};
+  for (const auto& file : files) list.classes.push_back(file.first);
+  if (options.classes) list.classes = options.classes->names;
   for (const auto& [class_name, path] : files) {
-    const auto label = static_cast<int64_t>(list.classes.size());
-    list.classes.push_back(class_name);
+    const auto found = std::find(list.classes.begin(), list.classes.end(), class_name);
+    if (found == list.classes.end()) {
+      fail(ErrorKind::data, {.where = path.string(),
+                             .expected = "a class that the names of classes have",
+                             .got = "\"" + class_name + "\""});
+    }
+    const int64_t label = found - list.classes.begin();
     for (Hmdb51Line& line : parse_hmdb51(read_file(path, kMaxFileBytes), path.string())) {
       if (line.part != static_cast<int64_t>(options.part)) continue;
       list.entries.push_back(

@@ -94,9 +94,12 @@ struct Hmdb51Options {
   std::filesystem::path folder;  // with <class>_test_split<split>.txt for each class
   int64_t split = 1;
   Hmdb51Part part = Hmdb51Part::train;
+  // Published lists of its classes differ in their order (kick_ball before kick): then the labels do. Null:
+  // by the alphabet, kick before kick_ball.
+  const ClassNames* classes = nullptr;
 };
-// Entries `class/file` with labels from 0 by the classes' alphabet. Errors: no such lists in the folder; none
-// of their clips in this part.
+// Entries `class/file` with labels from 0. Errors: no such lists in the folder; one of a class without a
+// name; none of their clips in this part.
 VideoList read_hmdb51(const Hmdb51Options& options);
 
 VideoList read_list(const std::filesystem::path& path, ListColumns columns = ListColumns::automatic);

@@ -214,6 +214,11 @@ TEST_CASE("the lists of HMDB51 are one file a class") {
   CHECK(train.entries[2].label == 1);
   const VideoList tested = read_hmdb51({.folder = folder.path(), .split = 1, .part = Hmdb51Part::test});
   CHECK(tested.entries.size() == 1);
+  const ClassNames names = parse_class_names("wave\nbrush_hair\n", "c"),
+                   fewer = parse_class_names("wave\n", "c");
+  CHECK(read_hmdb51({.folder = folder.path(), .classes = &names}).entries[0].label == 1);
+  CHECK_THAT(message_of([&] { read_hmdb51({.folder = folder.path(), .classes = &fewer}); }),
+             Contains("brush_hair_test_split1.txt] expected a class that the names of classes have"));
   const auto message = [&](int64_t split, Hmdb51Part part) {
     return message_of([&] { read_hmdb51({.folder = folder.path(), .split = split, .part = part}); });
   };
@@ -261,9 +266,16 @@ TEST_CASE("the official lists of HMDB51, and names of Kinetics") {
     const VideoList train = read_hmdb51(options);
     CHECK(train.entries.size() == 3570);
     CHECK(train.classes.size() == 51);
-    CHECK(train.classes == read_class_names(data / "splits/hmdb51/class_list.txt").names);
+    CHECK(train.classes[20] == "kick");
+    CHECK(train.entries.front().label == 0);
     options.part = Hmdb51Part::test;
     CHECK(read_hmdb51(options).entries.size() == 1530);
+    const ClassNames published = read_class_names(data / "splits/hmdb51/class_list.txt");
+    options.classes = &published;
+    const VideoList named = read_hmdb51(options);
+    CHECK(named.classes[20] == "kick_ball");
+    for (const ListEntry& e : named.entries)
+      CHECK(e.path.starts_with(published.names.at(static_cast<size_t>(e.label.value())) + "/"));
   }
   CHECK(read_class_names(data / "splits/kinetics400_label_map.txt").names[1] == "air drumming");
 }
