@@ -35,10 +35,9 @@ Between between(int64_t x, int64_t source, int64_t target) {
 
 }  // namespace
 
-Flow read_flo(const std::string& path) {
-  const std::string bytes = read_file(path, kHeaderBytes + 8 * static_cast<size_t>(kMaxPixels));
+Flow decode_flo(std::string_view bytes, const std::string& name) {
   const auto refuse = [&](const std::string& expected, const std::string& got) {
-    fail(ErrorKind::data, {.where = path, .expected = expected, .got = got});
+    fail(ErrorKind::data, {.where = name, .expected = expected, .got = got});
   };
   if (bytes.size() < kHeaderBytes) refuse("a .flo file", fmt::format("{} bytes", bytes.size()));
   if (std::memcmp(bytes.data(), kMark, sizeof kMark) != 0)
@@ -58,6 +57,10 @@ Flow read_flo(const std::string& path) {
   flow.reshape({height, width});
   std::memcpy(flow.uv.data(), bytes.data() + kHeaderBytes, bytes.size() - kHeaderBytes);
   return flow;
+}
+
+Flow read_flo(const std::string& path) {
+  return decode_flo(read_file(path, kHeaderBytes + 8 * static_cast<size_t>(kMaxPixels)), path);
 }
 
 void write_flo(const std::string& path, const Flow& flow) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/image.h"
@@ -38,6 +39,8 @@ inline bool is_known(const float* uv) {
 // code): "PIEH", width and height as int32, then u, v as float32 row by row, all little-endian. Errors
 // (data): missing, no such mark, a size below 1 or over 2^28 pixels, a length that is not exactly the size's.
 Flow read_flo(const std::string& path);
+// The same from memory; `name` is what errors call it.
+Flow decode_flo(std::string_view bytes, const std::string& name);
 // Complete or not at all. Errors (runtime): the disk.
 void write_flo(const std::string& path, const Flow& flow);
 

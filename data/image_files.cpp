@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "data/image.h"
+#include "data/pnm.h"
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
@@ -15,7 +16,6 @@
 #define STBI_NO_LINEAR
 #define STBI_ONLY_PNG
 #define STBI_ONLY_BMP
-#define STBI_ONLY_PNM
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
 #pragma GCC diagnostic ignored "-Wsign-compare"
@@ -70,15 +70,6 @@ Image decode_jpeg(std::string_view bytes, const std::string& name) {
   return image;
 }
 
-// stb fills what a truncated binary PGM or PPM lacks; so its length is checked here. One byte a sample is the
-// least.
-void check_pnm_length(int64_t samples, size_t file_bytes, const std::string& name) {
-  if (static_cast<int64_t>(file_bytes) < samples) {
-    fail_image(name, fmt::format("at least {} bytes for its pixels", samples),
-               fmt::format("{} bytes", file_bytes));
-  }
-}
-
 Image decode_by_stb(std::string_view bytes, const std::string& name) {
   const auto length = static_cast<int>(bytes.size());
   int width = 0, height = 0, channels = 0;
@@ -86,10 +77,6 @@ Image decode_by_stb(std::string_view bytes, const std::string& name) {
     fail_image(name, "an image header", stbi_failure_reason());
   }
   check_claimed_size(width, height, bytes.size(), name);
-  if (bytes[0] == 'P') {
-    const int64_t sample_bytes = stbi_is_16_bit_from_memory(unsigned_data(bytes), length) ? 2 : 1;
-    check_pnm_length(int64_t{width} * height * channels * sample_bytes, bytes.size(), name);
-  }
   const std::unique_ptr<stbi_uc, void (*)(void*)> rgb(
       stbi_load_from_memory(unsigned_data(bytes), length, &width, &height, &channels, 3), stbi_image_free);
   if (!rgb) fail_image(name, "a whole image", stbi_failure_reason());
@@ -108,8 +95,8 @@ Image decode_by_stb(std::string_view bytes, const std::string& name) {
 Image decode_image(std::string_view bytes, const std::string& name) {
   if (bytes.empty()) fail_image(name, "an image", "an empty file");
   if (bytes.starts_with("\xFF\xD8\xFF")) return decode_jpeg(bytes, name);
-  const bool known = bytes.starts_with("\x89PNG") || bytes.starts_with("P5") || bytes.starts_with("P6") ||
-                     bytes.starts_with("BM");
+  if (bytes.starts_with("P5") || bytes.starts_with("P6")) return decode_pnm(bytes, name, kMaxPixels);
+  const bool known = bytes.starts_with("\x89PNG") || bytes.starts_with("BM");
   if (!known) fail_image(name, "a JPEG, PNG, PPM, PGM or BMP image", "a file that begins like none of them");
   return decode_by_stb(bytes, name);
 }

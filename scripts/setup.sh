@@ -1,4 +1,4 @@
-# Sourced by quickstart.sh, test.sh and .ci/run: Debian packages, messages, free space.
+# Sourced by quickstart.sh, test.sh, .ci/run and the scripts beside it: Debian packages, messages, free space.
 # shellcheck shell=bash disable=SC2034
 
 # To build the library and the programs.
@@ -7,6 +7,8 @@ build_packages=(git g++ cmake ninja-build pkg-config libfmt-dev libdnnl-dev libc
                 libavformat-dev libavcodec-dev libavutil-dev libswscale-dev)
 # To build and run the tests as well: the CUDA kernels run on the CPU as Boost.Context fibers.
 test_packages=(catch2 libboost-context-dev)
+# To fuzz the readers (scripts/fuzz.sh); g++ has no libFuzzer. addr2line names the lines of a fault.
+fuzz_packages=(clang-16 libclang-rt-16-dev binutils)
 # To check the layout of the sources.
 format_packages=(clang-format-14)
 
