@@ -29,12 +29,8 @@ constexpr size_t kDecodedAtOpening = 4;
 constexpr int64_t kWholeVideos = 2;
 constexpr int64_t kPartBytes = int64_t{16} << 20;
 
-// One video or folder of frames.
-struct Item {
+struct Item : FileItem {
   int64_t key = 0;  // in the cache; stays when other items are left out
-  fs::path path;
-  std::string name;
-  std::optional<FrameFolder> folder;  // else a video
   // Of a video, known once it was decoded for the first time.
   mutable std::mutex mutex;
   mutable std::optional<VideoIndex> index;
@@ -189,7 +185,8 @@ void FilesSource::read(const ClipRange& range, Clip& clip) const {
 }
 
 // Videos and folders of frames below `folder`, sorted by path. Images beside videos are not frames.
-void find_items(const fs::path& folder, int depth, const SourceOptions& options, Items& items) {
+void find_items(const fs::path& folder, int depth, const SourceOptions& options,
+                std::vector<FileItem>& items) {
   std::vector<fs::path> videos, folders;
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
@@ -203,15 +200,13 @@ void find_items(const fs::path& folder, int depth, const SourceOptions& options,
          {.where = folder.string(), .expected = "a readable folder", .got = error.message()});
   std::sort(videos.begin(), videos.end());
   std::sort(folders.begin(), folders.end());
-  const auto add = [&](const fs::path& path) -> Item& {
-    items.push_back(std::make_unique<Item>());
-    items.back()->path = path;
-    return *items.back();
+  const auto add = [&](const fs::path& path, std::optional<FrameFolder> frames) {
+    items.push_back({.path = path, .name = {}, .folder = std::move(frames)});
   };
-  for (const fs::path& video : videos) add(video);
+  for (const fs::path& video : videos) add(video, {});
   if (videos.empty()) {
     try {
-      if (auto frames = list_frames(folder)) add(folder).folder = std::move(frames);
+      if (auto frames = list_frames(folder)) add(folder, std::move(frames));
     } catch (const Error& broken) {
       if (depth == 0) throw;
       options.warn(fmt::format("{}; left out", broken.what()));
@@ -223,16 +218,16 @@ void find_items(const fs::path& folder, int depth, const SourceOptions& options,
 
 // A video is called by its path below the root without the extension; with it where two would be called the
 // same.
-void name_items(const fs::path& root, Items& items) {
+void name_items(const fs::path& root, std::vector<FileItem>& items) {
   std::map<std::string, int> count;
-  const auto short_name = [&](const Item& item) {
+  const auto short_name = [&](const FileItem& item) {
     const fs::path below = item.path == root ? root.filename() : item.path.lexically_relative(root);
     return item.folder ? below.string() : (below.parent_path() / below.stem()).string();
   };
-  for (const auto& item : items) ++count[short_name(*item)];
-  for (const auto& item : items) {
-    const std::string name = short_name(*item);
-    item->name = count[name] == 1 ? name : name + item->path.extension().string();
+  for (const FileItem& item : items) ++count[short_name(item)];
+  for (FileItem& item : items) {
+    const std::string name = short_name(item);
+    item.name = count[name] == 1 ? name : name + item.path.extension().string();
   }
 }
 
@@ -271,17 +266,27 @@ void leave_out_short(const SourceOptions& options, const std::vector<fs::path>& 
 
 }  // namespace
 
-SourcePtr open_files(const SourceOptions& given) {
-  SourceOptions options = given;
-  if (!options.warn) {
-    options.warn = [](const std::string& text) { log_warning(text); };
+SourcePtr open_items(const SourceOptions& options, std::vector<FileItem> found) {
+  Items items;
+  std::vector<fs::path> videos;  // empty for folders of frames
+  for (FileItem& item : found) {
+    videos.push_back(item.folder ? fs::path() : item.path);
+    items.push_back(std::make_unique<Item>());
+    static_cast<FileItem&>(*items.back()) = std::move(item);
+    items.back()->key = static_cast<int64_t>(items.size()) - 1;
   }
+  auto source = std::make_shared<FilesSource>(options, std::move(items));
+  leave_out_short(options, videos, *source);
+  return source;
+}
+
+SourcePtr open_files(const SourceOptions& options) {
   fs::path root = fs::path(options.spec).lexically_normal();
   if (!root.has_filename()) root = root.parent_path();  // "frames/" is "frames"
   std::error_code error;
   // "." and ".." have no name of their own, which results could go by.
   if (root == "." || root.filename() == "..") root = fs::weakly_canonical(root, error);
-  Items items;
+  std::vector<FileItem> items;
   if (fs::is_directory(root, error)) {
     find_items(root, 0, options, items);
     if (items.empty()) {
@@ -291,20 +296,14 @@ SourcePtr open_files(const SourceOptions& given) {
             .got = "one without"});
     }
   } else if (fs::exists(root, error)) {
-    items.push_back(std::make_unique<Item>());
-    items.back()->path = root;
+    items.push_back({.path = root, .name = {}, .folder = {}});
   } else {
     fail(ErrorKind::data, {.where = options.spec,
-                           .expected = "a video, a folder, or synthetic:",
+                           .expected = "a video, a folder, a list (.txt) or synthetic:",
                            .got = "no such file or folder"});
   }
   name_items(root, items);
-  std::vector<fs::path> videos;  // empty for folders of frames
-  for (size_t k = 0; k < items.size(); ++k) items[k]->key = static_cast<int64_t>(k);
-  for (const auto& item : items) videos.push_back(item->folder ? fs::path() : item->path);
-  auto source = std::make_shared<FilesSource>(options, std::move(items));
-  leave_out_short(options, videos, *source);
-  return source;
+  return open_items(options, std::move(items));
 }
 
 }  // namespace millrace

@@ -6,7 +6,9 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "data/files_source.h"
+#include "data/list_source.h"
 #include "data/synthetic.h"
 
 namespace millrace {
@@ -91,7 +93,13 @@ void pad_clip(const ClipRange& range, Clip& clip) {
 }
 
 SourcePtr open_source(const SourceOptions& options) {
-  if (!options.spec.starts_with("synthetic:")) return open_files(options);
+  if (!options.spec.starts_with("synthetic:")) {
+    SourceOptions complete = options;
+    if (!complete.warn) complete.warn = [](const std::string& text) { log_warning(text); };
+    std::error_code error;
+    const bool folder = std::filesystem::is_directory(options.spec, error);
+    return is_list_spec(options.spec) && !folder ? open_list(complete) : open_files(complete);
+  }
   auto source = std::make_shared<SyntheticSource>(parse_synthetic(options.spec));
   if (source->options().frames < options.min_frames) {
     fail(ErrorKind::usage, {.where = options.spec,

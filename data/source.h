@@ -55,6 +55,11 @@ using SourcePtr = std::shared_ptr<const ClipSource>;
 
 struct SourceOptions {
   std::string spec = {};  // see open_source
+  // Of lists: where their paths begin (empty: the list's own folder), and whether entries whose files are
+  // missing, or whose folders hold another number of frames than the list says, are left out with a warning
+  // instead of being an error.
+  std::string data_root = {};
+  bool skip_missing = false;
   // Items with fewer frames are left out with a warning, and so are broken ones; none left is an error. A
   // broken file that is named itself is an error.
   int64_t min_frames = 1;
@@ -73,7 +78,15 @@ struct SourceOptions {
 //                            numbers from any start without a gap; a flow<number>.flo beside a frame is the
 //                            true flow to the next
 //   a folder of these        searched to depth 4; by path, a folder's videos before the folders in it
+//   a list of these          .txt, .lst or .list, see data/lists.h; in the list's order. `Class/x.avi` below
+//   the
+//                            root may also be the folder of frames `Class/x`, or either without `Class/`, and
+//                            differ in upper and lower case. The number of frames is checked for folders
+//   hmdb51:FOLDER,split=1,part=train  the lists of HMDB51 in FOLDER
 SourcePtr open_source(const SourceOptions& options);
+
+// Is it a list, by its name? Only then data_root and skip_missing mean something.
+bool is_list_spec(const std::string& spec);
 
 // Part of another source: some of its items, in this order; or of every item some frames.
 SourcePtr take_items(SourcePtr source, std::vector<int64_t> items);

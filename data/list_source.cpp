@@ -1,0 +1,244 @@
+#include "data/list_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "core/error.h"
+#include "data/files_source.h"
+#include "data/lists.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kHmdb51 = "hmdb51:";
+constexpr size_t kNamed = 3;  // so many lines of a kind are named in a message
+
+[[noreturn]] void fail_hmdb51(const std::string& spec) {
+  fail(ErrorKind::usage,
+       {.where = "hmdb51:",
+        .expected = "hmdb51:FOLDER,split=1,part=train with split 1, 2 or 3 and part train or test",
+        .got = "\"" + spec + "\"",
+        .hint = "FOLDER holds brush_hair_test_split1.txt and the others"});
+}
+
+// "hmdb51:FOLDER,split=1,part=train"; the folder's name may hold commas.
+Hmdb51Options parse_hmdb51_spec(const std::string& spec) {
+  Hmdb51Options options;
+  std::string rest = spec.substr(kHmdb51.size());
+  std::set<std::string> keys;
+  for (size_t comma = rest.rfind(','); comma != std::string::npos; comma = rest.rfind(',')) {
+    const std::string word = rest.substr(comma + 1), key = word.substr(0, word.find('='));
+    if (key != "split" && key != "part") break;
+    if (!keys.insert(key).second) fail_hmdb51(spec);
+    if (word == "split=1" || word == "split=2" || word == "split=3")
+      options.split = word.back() - '0';
+    else if (word == "part=train" || word == "part=test")
+      options.part = word == "part=train" ? Hmdb51Part::train : Hmdb51Part::test;
+    else
+      fail_hmdb51(spec);
+    rest.resize(comma);
+  }
+  if (rest.empty() || keys.size() != 2) fail_hmdb51(spec);
+  options.folder = rest;
+  return options;
+}
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+// Finds what a list names below the data's root.
+class Finder {
+ public:
+  explicit Finder(fs::path root) : root_(std::move(root)) {}
+
+  // The video, or the folder of its frames; empty when there is none. As the list has it; without the
+  // extension, as a folder; the same without the folders before it; and last the list's path with other
+  // upper and lower case, where only one thing is called so.
+  fs::path find(const std::string& written) {
+    const fs::path path(written);
+    for (const fs::path& whole : {path, path.filename()}) {
+      if (fs::path found = existing(root_ / whole); !found.empty()) return found;
+    }
+    fs::path found = without_case(path);
+    if (found.empty() && is_video_name(path)) found = without_case(fs::path(path).replace_extension());
+    other_case_ += !found.empty();
+    return found;
+  }
+  int64_t other_case() const { return other_case_; }
+
+ private:
+  static fs::path existing(const fs::path& path) {
+    std::error_code error;
+    if (fs::exists(path, error)) return path;
+    const fs::path folder = fs::path(path).replace_extension();
+    return is_video_name(path) && fs::is_directory(folder, error) ? folder : fs::path();
+  }
+
+  fs::path without_case(const fs::path& path) {
+    fs::path found = root_;
+    if (path.is_absolute()) return {};
+    for (const fs::path& part : path) {
+      const auto& names = names_in(found);
+      const auto same = names.equal_range(lower(part.string()));
+      if (std::distance(same.first, same.second) != 1) return {};
+      found /= same.first->second;
+    }
+    return found;
+  }
+
+  const std::multimap<std::string, std::string>& names_in(const fs::path& folder) {
+    const auto [known, is_new] = names_.try_emplace(folder.string());
+    std::error_code error;
+    for (fs::directory_iterator entry(folder, error), end; is_new && !error && entry != end;
+         entry.increment(error)) {
+      const std::string name = entry->path().filename().string();
+      known->second.emplace(lower(name), name);
+    }
+    return known->second;
+  }
+
+  fs::path root_;
+  std::unordered_map<std::string, std::multimap<std::string, std::string>> names_;
+  int64_t other_case_ = 0;
+};
+
+// What is wrong with lines of the list, of one kind.
+struct Faults {
+  int64_t count = 0;
+  std::string named;  // the first ones
+
+  void add(const std::string& text) {
+    if (static_cast<size_t>(++count) <= kNamed) named += (named.empty() ? "" : "; ") + text;
+  }
+  std::string text() const {
+    return static_cast<size_t>(count) > kNamed ? named + fmt::format("; and {} more", count - kNamed) : named;
+  }
+};
+
+// A path that can be a folder's name in results: no root, no "..", no extension.
+std::string short_name(const ListEntry& entry) {
+  fs::path path = fs::path(entry.path).lexically_normal();
+  if (is_video_name(path)) path.replace_extension();
+  if (!path.has_filename()) path = path.parent_path();
+  const bool inside = path.is_relative() && !path.empty() && *path.begin() != "..";
+  return inside && path != "." ? path.string() : path.filename().string();
+}
+
+class ListOpener {
+ public:
+  ListOpener(const SourceOptions& options, VideoList list, fs::path root)
+      : options_(options), list_(std::move(list)), root_(root), finder_(root) {}
+
+  SourcePtr open() {
+    for (const ListEntry& entry : list_.entries) add(entry);
+    report();
+    return open_items(options_, std::move(items_));
+  }
+
+ private:
+  std::string place(const ListEntry& entry) const {
+    return fmt::format("line {}, \"{}\"", entry.line, entry.path);
+  }
+
+  void add(const ListEntry& entry) {
+    FileItem item{.path = finder_.find(entry.path), .name = short_name(entry), .folder = {}};
+    if (item.path.empty()) return missing_.add(place(entry));
+    const auto [before, is_new] = files_.try_emplace(item.path.string(), entry.path);
+    if (!is_new) {
+      fail(ErrorKind::data,
+           {.where = fmt::format("{}:{}", list_.name, entry.line),
+            .expected = "a video of its own for each line",
+            .got = fmt::format("{} for \"{}\" and \"{}\"", item.path.string(), before->second, entry.path)});
+    }
+    std::error_code error;
+    if (fs::is_directory(item.path, error) && !list_folder(entry, item)) return;
+    if (++names_[item.name] > 1) item.name += fmt::format("_line{}", entry.line);
+    items_.push_back(std::move(item));
+  }
+
+  bool list_folder(const ListEntry& entry, FileItem& item) {
+    try {
+      item.folder = list_frames(item.path);
+    } catch (const Error& broken) {
+      if (list_.entries.size() == 1) throw;
+      options_.warn(fmt::format("{}; left out", broken.what()));
+      return false;
+    }
+    if (!item.folder) {
+      missing_.add(place(entry) + " (a folder without frames)");
+      return false;
+    }
+    const auto frames = static_cast<int64_t>(item.folder->frames.size());
+    if (!entry.frames || *entry.frames == frames) return true;
+    miscounted_.add(fmt::format("{}: {} instead of {}", place(entry), frames, *entry.frames));
+    return false;
+  }
+
+  void report() const {
+    if (list_.repeated > 0)
+      options_.warn(fmt::format("[{}] lines repeated: {}; each counts once", list_.name, list_.repeated));
+    if (finder_.other_case() > 0) {
+      options_.warn(fmt::format("[{}] paths that the disk has in other upper and lower case: {}; taken",
+                                list_.name, finder_.other_case()));
+    }
+    const auto total = list_.entries.size();
+    if (missing_.count > 0) {
+      judge({.where = list_.name,
+             .expected = fmt::format("its {} videos or folders of frames below {} (lines are \"{}\")", total,
+                                     root_.string(), columns_name(list_.columns)),
+             .got = fmt::format("{} missing: {}", missing_.count, missing_.text()),
+             .hint = "--data-root DIR says where the list's paths begin, --skip-missing does without"});
+    }
+    if (miscounted_.count > 0) {
+      judge(
+          {.where = list_.name,
+           .expected = "as many frames in its folders as it says",
+           .got = fmt::format("{} with other numbers: {}", miscounted_.count, miscounted_.text()),
+           .hint = "A list of \"path label\" takes folders as they are, --skip-missing does without these"});
+    }
+  }
+
+  void judge(const Mismatch& m) const {
+    if (!options_.skip_missing || items_.empty()) fail(ErrorKind::data, m);
+    options_.warn(fmt::format("[{}] {}; left out", m.where, m.got));
+  }
+
+  const SourceOptions& options_;
+  VideoList list_;
+  fs::path root_;
+  Finder finder_;
+  std::vector<FileItem> items_;
+  std::unordered_map<std::string, std::string> files_;  // found so far, and the list's path for each
+  std::unordered_map<std::string, int64_t> names_;
+  Faults missing_, miscounted_;
+};
+
+}  // namespace
+
+bool is_list_spec(const std::string& spec) { return spec.starts_with(kHmdb51) || is_list_name(spec); }
+
+SourcePtr open_list(const SourceOptions& options) {
+  const bool hmdb51 = options.spec.starts_with(kHmdb51);
+  const Hmdb51Options split = hmdb51 ? parse_hmdb51_spec(options.spec) : Hmdb51Options{};
+  const fs::path own_folder = hmdb51 ? split.folder : fs::path(options.spec).parent_path();
+  const fs::path root =
+      !options.data_root.empty() ? fs::path(options.data_root) : (own_folder.empty() ? "." : own_folder);
+  std::error_code error;
+  if (!fs::is_directory(root, error)) {
+    fail(ErrorKind::data,
+         {.where = "--data-root", .expected = "a folder", .got = root.string() + ", which is none"});
+  }
+  return ListOpener(options, hmdb51 ? read_hmdb51(split) : read_list(options.spec), root).open();
+}
+
+}  // namespace millrace
