@@ -70,16 +70,23 @@ Image decode_jpeg(std::string_view bytes, const std::string& name) {
   return image;
 }
 
+// stb puts bytes of the file into it: an unknown chunk's name.
+std::string reason_of_stb() {
+  std::string reason = stbi_failure_reason();
+  for (char& c : reason) c = c >= ' ' && c <= '~' ? c : '?';
+  return reason;
+}
+
 Image decode_by_stb(std::string_view bytes, const std::string& name) {
   const auto length = static_cast<int>(bytes.size());
   int width = 0, height = 0, channels = 0;
   if (stbi_info_from_memory(unsigned_data(bytes), length, &width, &height, &channels) == 0) {
-    fail_image(name, "an image header", stbi_failure_reason());
+    fail_image(name, "an image header", reason_of_stb());
   }
   check_claimed_size(width, height, bytes.size(), name);
   const std::unique_ptr<stbi_uc, void (*)(void*)> rgb(
       stbi_load_from_memory(unsigned_data(bytes), length, &width, &height, &channels, 3), stbi_image_free);
-  if (!rgb) fail_image(name, "a whole image", stbi_failure_reason());
+  if (!rgb) fail_image(name, "a whole image", reason_of_stb());
   Image image;
   image.reshape({height, width}, 3);
   for (size_t p = 0; p < image.pixels.size(); p += 3) {
