@@ -183,27 +183,31 @@ class GoldenFile {
     return values;
   }
 
-  // With 64 vectors of signs: bit k of the number of element e is the sign of e in vector k.
+  // With 64 vectors of signs: bit k of the number of element e is the sign of e in vector k. Elements are
+  // first summed by each byte of their numbers, which is 8 additions an element in place of 64.
   static Numbers products(const std::string& name, const Numbers& values) {
     const Bits bits(name + "/signs");
-    constexpr size_t kChunk = 1 << 14;
+    constexpr size_t kChunk = 1 << 16;
     const auto chunks = static_cast<int64_t>((values.size() + kChunk - 1) / kChunk);
-    std::vector<Numbers> parts(static_cast<size_t>(chunks), Numbers(64));
+    std::vector<Numbers> parts(static_cast<size_t>(chunks));
 #pragma omp parallel for schedule(static)
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      double sums[64] = {};
+      Numbers sums(8 * 256);
       const size_t begin = static_cast<size_t>(chunk) * kChunk;
       for (size_t e = begin; e < std::min(values.size(), begin + kChunk); ++e) {
         const uint64_t signs = bits(e);
-        for (size_t k = 0; k < 64; ++k) sums[k] += signs >> k & 1 ? values[e] : -values[e];
+        for (size_t byte = 0; byte < 8; ++byte) sums[byte * 256 + (signs >> 8 * byte & 255)] += values[e];
       }
-      std::copy(sums, sums + 64, parts[static_cast<size_t>(chunk)].begin());
+      parts[static_cast<size_t>(chunk)] = std::move(sums);
     }
-    Numbers sums(64);
-    for (const Numbers& part : parts) {
-      for (size_t k = 0; k < 64; ++k) sums[k] += part[k];
+    Numbers result(64);
+    for (const Numbers& sums : parts) {
+      for (size_t k = 0; k < 64; ++k) {
+        for (size_t byte = 0; byte < 256; ++byte)
+          result[k] += (byte >> k % 8 & 1 ? 1 : -1) * sums[k / 8 * 256 + byte];
+      }
     }
-    return sums;
+    return result;
   }
 
   SafetensorsReader file_{MILLRACE_GOLDEN "/motionnet.safetensors"};
