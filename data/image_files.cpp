@@ -70,9 +70,9 @@ Image decode_jpeg(std::string_view bytes, const std::string& name) {
   return image;
 }
 
-// stb puts bytes of the file into it: an unknown chunk's name.
+// stb puts bytes of the file into it (an unknown chunk's name), and sometimes fails without one.
 std::string reason_of_stb() {
-  std::string reason = stbi_failure_reason();
+  std::string reason = stbi_failure_reason() ? stbi_failure_reason() : "damaged or cut off";
   for (char& c : reason) c = c >= ' ' && c <= '~' ? c : '?';
   return reason;
 }
@@ -80,6 +80,7 @@ std::string reason_of_stb() {
 Image decode_by_stb(std::string_view bytes, const std::string& name) {
   const auto length = static_cast<int>(bytes.size());
   int width = 0, height = 0, channels = 0;
+  stbi__g_failure_reason = nullptr;  // that of an earlier image
   if (stbi_info_from_memory(unsigned_data(bytes), length, &width, &height, &channels) == 0) {
     fail_image(name, "an image header", reason_of_stb());
   }

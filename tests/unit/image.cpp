@@ -173,6 +173,18 @@ TEST_CASE("claimed sizes are checked before memory is taken") {
   CHECK_THAT(message, Contains("16000x16000"));
 }
 
+TEST_CASE("a PNG that cannot be read is an error in printable words, with a reason of its own") {
+  const std::string head("\x89PNG\r\n\x1A\n\0\0\0\x0DIHDR\0\0\0\x02\0\0\0\x02\x08\x02\0\0\0\0\0\0\0", 33);
+  std::string message;
+  // stb_image gives no reason for a chunk of 2^31 bytes; that was a null pointer as a text.
+  CHECK(is_data_error(head + std::string("\x80\0\0\0IDATabc", 11), &message));
+  CHECK_THAT(message, Contains("damaged or cut off"));
+  CHECK(is_data_error(head + std::string("\0\0\0\0\x1b[2K\0\0\0\0", 12), &message));
+  CHECK_THAT(message, Contains("?[2K"));
+  CHECK(is_data_error(head + std::string("\x80\0\0\0IDATabc", 11), &message));
+  CHECK_THAT(message, Contains("damaged or cut off"));
+}
+
 TEST_CASE("what is no image says so") {
   std::string message;
   CHECK(is_data_error("", &message));
