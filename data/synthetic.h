@@ -31,6 +31,8 @@ struct SyntheticOptions {
 // "synthetic:" and then any of the fields above as key=value, separated by commas. Errors (usage): another
 // key, a value that is no number or out of range.
 SyntheticOptions parse_synthetic(const std::string& spec);
+// All fields, so that parse_synthetic gives the same options again.
+std::string to_spec(const SyntheticOptions& options);
 
 class SyntheticSource final : public ClipSource {
  public:

@@ -84,4 +84,11 @@ SyntheticOptions parse_synthetic(const std::string& spec) {
   return options;
 }
 
+std::string to_spec(const SyntheticOptions& o) {
+  return fmt::format(
+      "{}size={}x{},frames={},count={},max_shift={},max_zoom={},max_rotation={},layers={},seed={},split={}",
+      kPrefix, o.size.height, o.size.width, o.frames, o.count, o.max_shift, o.max_zoom, o.max_rotation,
+      o.layers, o.seed, o.split);
+}
+
 }  // namespace millrace

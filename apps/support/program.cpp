@@ -22,6 +22,13 @@ extern "C" void on_signal(int number) {
   std::signal(number, SIG_DFL);
 }
 
+// Of an option that is given twice, the last one counts, as scripts expect.
+void let_last_count(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_expected_max() == 1) option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
+}
+
 }  // namespace
 
 std::string version() { return MILLRACE_VERSION; }
@@ -31,9 +38,8 @@ int run_program(const Program& program, int argc, char** argv) {
   app.set_version_flag("--version", program.name + " of millrace " + version());
   app.get_formatter()->column_width(32);
   program.setup(app);
-  for (CLI::Option* option : app.get_options()) {  // given twice, the last one counts, as scripts expect
-    if (option->get_expected_max() == 1) option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  }
+  let_last_count(app);
+  for (CLI::App* command : app.get_subcommands({})) let_last_count(*command);
   try {
     app.parse(argc, argv);
     return program.run(app);

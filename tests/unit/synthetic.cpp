@@ -262,3 +262,20 @@ TEST_CASE("a wrong spec is a usage error that says why") {
   CHECK_THAT(message("synthetic:count=-1"), Contains("-1"));
   CHECK_THAT(message("video.avi"), Contains("synthetic:"));
 }
+
+TEST_CASE("a spec of all options gives them again") {
+  const SyntheticOptions options = parse_synthetic(
+      "synthetic:size=24x40,frames=5,count=9,max_shift=2.7,max_zoom=0.013,max_rotation=0.1,layers=3,"
+      "seed=18446744073709551615,split=val");
+  const SyntheticOptions again = parse_synthetic(to_spec(options));
+  CHECK(to_spec(again) == to_spec(options));
+  CHECK(again.size == options.size);
+  CHECK(again.frames == 5);
+  CHECK(again.count == 9);
+  CHECK(again.max_shift == 2.7);
+  CHECK(again.max_zoom == 0.013);
+  CHECK(again.max_rotation == 0.1);
+  CHECK(again.layers == 3);
+  CHECK(again.seed == UINT64_MAX);
+  CHECK(again.split == "val");
+}

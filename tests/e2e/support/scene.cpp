@@ -125,12 +125,15 @@ void require_failure(const Result& result, const Expected& expected) {
   REQUIRE(result.code == expected.code);
   CHECK(result.out.empty());
   const std::string line = last_line(result.err);
-  CHECK(line.rfind("motionnet-", 0) == 0);
+  const auto is_own = [](const std::string& l) {
+    return l.rfind("motionnet-", 0) == 0 || l.rfind("millrace-", 0) == 0;
+  };
+  CHECK(is_own(line));
   CHECK(line.size() < 600);
   for (const std::string& part : expected.parts) CHECK_THAT(line, Contains(part));
   // Said once: no second line of the program's own, no stack of causes.
   int own = 0;
-  for (const std::string& l : lines_of(result.err)) own += l.rfind("motionnet-", 0) == 0;
+  for (const std::string& l : lines_of(result.err)) own += is_own(l);
   CHECK(own == 1);
 }
 

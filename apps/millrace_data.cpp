@@ -1,0 +1,42 @@
+// millrace-data: makes data sets, checks them, and shows what is in files.
+#include <CLI/CLI.hpp>
+
+#include "apps/data/synth.h"
+#include "apps/support/program.h"
+#include "core/error.h"
+
+namespace millrace {
+namespace {
+
+struct Arguments {
+  SynthArguments synth;
+};
+
+void declare(CLI::App& app, Arguments& a) {
+  app.require_subcommand(0, 1);  // 1 would hide which word is no command
+  app.footer(
+      "examples:\n"
+      "  millrace-data synth --out textures --clips 500 --options size=128x192,layers=2\n"
+      "millrace-data COMMAND --help explains the options of each\n"
+      "exit codes: 0 done, 1 failure, 2 usage, 3 bad data, 75 stopped by a signal");
+  declare_synth(*app.add_subcommand("synth", "write moving textures with their true flow as frame folders"),
+                a.synth);
+}
+
+int run(const CLI::App& app, const Arguments& a) {
+  if (app.got_subcommand("synth")) return run_synth(a.synth);
+  fail(ErrorKind::usage, {"millrace-data", "a command: synth", "none", "millrace-data --help explains them"});
+}
+
+}  // namespace
+}  // namespace millrace
+
+int main(int argc, char** argv) {
+  millrace::Arguments arguments;
+  return millrace::run_program(
+      {.name = "millrace-data",
+       .about = "Makes data sets for motionnet-train, checks them, and shows what is in files.",
+       .setup = [&](CLI::App& app) { millrace::declare(app, arguments); },
+       .run = [&](CLI::App& app) { return millrace::run(app, arguments); }},
+      argc, argv);
+}
