@@ -20,11 +20,11 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Arguments {
-  std::string weights, out, truth, device = "auto";
+  std::string weights, data_root, out, truth, device = "auto";
   std::vector<std::string> data, formats{"flo"};
   int64_t height = 0, width = 0, threads = 0, border = 0, every = 1;
   double radius = 0;
-  bool native = false, json = false;
+  bool skip_missing = false, native = false, json = false;
 };
 
 void declare(CLI::App& app, Arguments& a) {
@@ -36,9 +36,14 @@ void declare(CLI::App& app, Arguments& a) {
       "  motionnet-flow --weights runs/holiday --data frame10.png frame11.png --truth flow10.flo\n"
       "exit codes: 0 done, 1 failure, 2 usage, 3 bad data, 4 device, 75 stopped by a signal");
   app.add_option("--weights", a.weights, "a .safetensors file, a checkpoint or a run")->required();
-  app.add_option("--data", a.data, "a video, a folder of videos or frames, synthetic:, or two images")
+  app.add_option("--data", a.data,
+                 "a video, a folder of videos or frames, a list of these (.txt), synthetic:, or two images")
       ->required()
       ->expected(1, 2);
+  app.add_option("--data-root", a.data_root,
+                 "where the paths of a list begin; without it in the list's own folder");
+  app.add_flag("--skip-missing", a.skip_missing,
+               "leave out, with a warning, what a list names and the disk lacks; else that is an error");
   app.add_option("--out", a.out, "folder to write to; needed unless there is truth to compare with");
   app.add_option("--format", a.formats, "flo (Middlebury), png (colours) or both: flo,png")->delimiter(',');
   app.add_option("--every", a.every, "only every so-manieth clip of a video");
@@ -88,6 +93,8 @@ class FlowProgram {
         weights_(resolve_weights(a.weights)),
         source_(a.data.size() == 2 ? std::make_shared<PairSource>(a.data[0], a.data[1])
                                    : open_source({.spec = a.data[0],
+                                                  .data_root = a.data_root,
+                                                  .skip_missing = a.skip_missing,
                                                   .min_frames = 2,
                                                   .frame_size = {},
                                                   .warn = [](const std::string& w) { log_warning(w); }})) {
@@ -233,6 +240,10 @@ int run(const Arguments& a) {
   if (!(a.radius >= 0)) fail(ErrorKind::usage, {"--max-flow", "0 or more", std::to_string(a.radius), ""});
   if (a.height) check_network_extent("--height", a.height);
   if (a.width) check_network_extent("--width", a.width);
+  if ((!a.data_root.empty() || a.skip_missing) && !is_list_spec(a.data[0])) {
+    fail(ErrorKind::usage, {a.skip_missing ? "--skip-missing" : "--data-root",
+                            "a list (.txt, .lst, .list or hmdb51:) in --data", "'" + a.data[0] + "'", ""});
+  }
   set_threads(a.threads);
   return FlowProgram(a).run();
 }

@@ -32,6 +32,8 @@ void declare(CLI::App& app, Arguments& a) {
       "examples:\n"
       "  motionnet-train --data synthetic: --out runs/first\n"
       "  motionnet-train --data holiday.mp4 --out runs/holiday --height 192 --width 320\n"
+      "  motionnet-train --data trainlist01.txt --validation testlist01.txt --data-root UCF-101 --out "
+      "runs/ucf\n"
       "  motionnet-train --resume --out runs/holiday\n"
       "  motionnet-train --validate --weights runs/holiday --data other.mp4 --json\n"
       "exit codes: 0 done, 1 failure, 2 usage, 3 bad data, 4 device, 5 diverged, 75 stopped by a signal "
@@ -53,9 +55,12 @@ void declare(CLI::App& app, Arguments& a) {
 
 // A run goes on from any folder: its files are named in full.
 void make_absolute(TrainConfig& config) {
-  for (std::string* path : {&config.data, &config.validation, &config.init, &config.kernel_cache}) {
+  for (std::string* path :
+       {&config.data, &config.validation, &config.data_root, &config.init, &config.kernel_cache}) {
     if (path->empty() || path->rfind("synthetic:", 0) == 0) continue;
-    *path = std::filesystem::absolute(*path).lexically_normal().string();
+    const std::string before = path->rfind("hmdb51:", 0) == 0 ? "hmdb51:" : "";
+    const std::string name = path->substr(before.size());
+    if (!name.empty()) *path = before + std::filesystem::absolute(name).lexically_normal().string();
   }
 }
 

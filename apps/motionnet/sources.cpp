@@ -24,6 +24,8 @@ std::string complete(const TrainConfig& c, const std::string& spec, const std::s
 
 SourcePtr open(const TrainConfig& c, const std::string& spec, const std::string& split, int64_t min_frames) {
   return open_source({.spec = is_synthetic(spec) ? complete(c, spec, split) : spec,
+                      .data_root = c.data_root,
+                      .skip_missing = c.skip_missing,
                       .min_frames = min_frames,
                       .frame_size = {c.decode_height, c.decode_width},
                       .warn = [](const std::string& line) { log_warning(line); }});

@@ -13,9 +13,14 @@ OptionTable TrainConfig::options() {
              *v = "Validation and output";
   return {
       {"data", &data,
-       "what to learn from: a video, a folder of videos, of frames or of such folders, or "
+       "what to learn from: a video, a folder of videos, of frames or of such folders, a list of these "
+       "(.txt: "
+       "path, path label, or path frames label), hmdb51:FOLDER,split=1,part=train, or "
        "synthetic:key=value,...",
        d},
+      {"data_root", &data_root, "where the paths of lists begin; empty: in the list's own folder", d},
+      {"skip_missing", &skip_missing,
+       "leave out, with a warning, what a list names and the disk lacks; else that is an error", d},
       {"validation", &validation, "the same for validation; empty: held out of --data (see --hold-out)", d},
       {"hold_out", &hold_out,
        "for validation: of one video its last so many frames, of several every so-manieth video; 0: none", d},
@@ -131,8 +136,13 @@ void check_network_extent(const char* flag, int64_t extent) {
 
 void check_config(const TrainConfig& c) {
   if (c.data.empty()) {
-    fail(ErrorKind::usage, {"--data", "a video, a folder or synthetic:", "nothing",
+    fail(ErrorKind::usage, {"--data", "a video, a folder, a list or synthetic:", "nothing",
                             "--data synthetic: trains without any download"});
+  }
+  if ((!c.data_root.empty() || c.skip_missing) && !is_list_spec(c.data) && !is_list_spec(c.validation)) {
+    fail(ErrorKind::usage, {c.skip_missing ? "--skip-missing" : "--data-root",
+                            "a list (.txt, .lst, .list or hmdb51:) in --data or --validation",
+                            "'" + c.data + "'", "a folder or a video has no paths to find"});
   }
   check_network_extent("--height", c.height);
   check_network_extent("--width", c.width);

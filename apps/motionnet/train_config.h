@@ -12,7 +12,8 @@ namespace millrace {
 
 // Defaults are preset `small`.
 struct TrainConfig {
-  std::string data, validation;
+  std::string data, validation, data_root;
+  bool skip_missing = false;
   int64_t hold_out = 16;
   int64_t height = 128, width = 128, frames = 2, batch = 8;
   double channels = .25;
