@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "data/flow_files.h"
 #include "data/frame_cache.h"
 #include "data/frame_folder.h"
 #include "data/lists.h"
@@ -48,6 +49,7 @@ class FilesSource final : public ClipSource {
                        [](const auto& item) { return item->folder && item->folder->has_truth(); });
   }
   std::string name(int64_t item) const override { return at(item).name; }
+  std::string path(int64_t item) const override { return at(item).path.string(); }
   int64_t length(int64_t item) const override {
     const Item& found = at(item);
     return found.folder ? static_cast<int64_t>(found.folder->frames.size()) : index_of(item).frames;
@@ -140,7 +142,7 @@ Frames FilesSource::folder_frame(int64_t item, int64_t frame) const {
 Flow FilesSource::truth_of(const Item& item, int64_t frame, Size size) const {
   if (item.folder && !item.folder->truth[static_cast<size_t>(frame)].empty()) {
     const std::string path = item.folder->truth[static_cast<size_t>(frame)].string();
-    Flow flow = read_flo(path);
+    Flow flow = read_flow(path);
     if (options_.frame_size != Size{}) flow = resize_flow(flow, size);
     if (flow.size() == size) return flow;
     fail(ErrorKind::data,
@@ -184,6 +186,11 @@ void FilesSource::read(const ClipRange& range, Clip& clip) const {
   pad_clip(range, clip);
 }
 
+void leave_out(const SourceOptions& options, const fs::path& path, const std::string& reason) {
+  options.warn(reason + "; left out");
+  if (options.left_out) options.left_out(path.string(), reason);
+}
+
 // Videos and folders of frames below `folder`, sorted by path. Images beside videos are not frames.
 void find_items(const fs::path& folder, int depth, const SourceOptions& options,
                 std::vector<FileItem>& items) {
@@ -209,7 +216,7 @@ void find_items(const fs::path& folder, int depth, const SourceOptions& options,
       if (auto frames = list_frames(folder)) add(folder, std::move(frames));
     } catch (const Error& broken) {
       if (depth == 0) throw;
-      options.warn(fmt::format("{}; left out", broken.what()));
+      leave_out(options, folder, broken.what());
     }
   }
   if (depth == kMaxDepth) return;
@@ -247,12 +254,13 @@ void leave_out_short(const SourceOptions& options, const std::vector<fs::path>& 
       longest = std::max(longest, length);
       kept[static_cast<size_t>(item)] = length >= options.min_frames;
       if (length < options.min_frames && count > 1) {
-        options.warn(fmt::format("[{}] has {} frame{}, {} are needed; left out", source.name(item), length,
-                                 length == 1 ? "" : "s", options.min_frames));
+        leave_out(options, source.path(item),
+                  fmt::format("[{}] has {} frame{}, {} are needed", source.name(item), length,
+                              length == 1 ? "" : "s", options.min_frames));
       }
     } catch (const Error& broken) {
       if (count == 1) throw;
-      options.warn(fmt::format("{}; left out", broken.what()));
+      leave_out(options, source.path(item), broken.what());
     }
   }
   if (std::none_of(kept.begin(), kept.end(), [](bool k) { return k; })) {
@@ -280,7 +288,7 @@ SourcePtr open_items(const SourceOptions& options, std::vector<FileItem> found) 
   return source;
 }
 
-SourcePtr open_files(const SourceOptions& options) {
+std::vector<FileItem> list_files(const SourceOptions& options) {
   fs::path root = fs::path(options.spec).lexically_normal();
   if (!root.has_filename()) root = root.parent_path();  // "frames/" is "frames"
   std::error_code error;
@@ -303,7 +311,9 @@ SourcePtr open_files(const SourceOptions& options) {
                            .got = "no such file or folder"});
   }
   name_items(root, items);
-  return open_items(options, std::move(items));
+  return items;
 }
+
+SourcePtr open_files(const SourceOptions& options) { return open_items(options, list_files(options)); }
 
 }  // namespace millrace

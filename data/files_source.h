@@ -20,6 +20,9 @@ struct FileItem {
   std::string name;                   // unlike the others
   std::optional<FrameFolder> folder;  // else a video
 };
+// The videos and folders of frames that `options.spec` means. A folder whose frames are not numbered as they
+// should be is left out with a warning where there are others. `warn` must be set.
+std::vector<FileItem> list_files(const SourceOptions& options);
 // These in this order, but those that are broken or too short (SourceOptions::min_frames). `warn` must be
 // set.
 SourcePtr open_items(const SourceOptions& options, std::vector<FileItem> items);

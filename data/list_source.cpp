@@ -2,15 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cctype>
 #include <filesystem>
-#include <map>
 #include <set>
 #include <unordered_map>
 
 #include "core/error.h"
 #include "data/files_source.h"
+#include "data/list_finder.h"
 #include "data/lists.h"
 
 namespace millrace {
@@ -50,67 +48,6 @@ Hmdb51Options parse_hmdb51_spec(const std::string& spec) {
   options.folder = rest;
   return options;
 }
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
-// Finds what a list names below the data's root.
-class Finder {
- public:
-  explicit Finder(fs::path root) : root_(std::move(root)) {}
-
-  // The video, or the folder of its frames; empty when there is none. As the list has it; without the
-  // extension, as a folder; the same without the folders before it; and last the list's path with other
-  // upper and lower case, where only one thing is called so.
-  fs::path find(const std::string& written) {
-    const fs::path path(written);
-    for (const fs::path& whole : {path, path.filename()}) {
-      if (fs::path found = existing(root_ / whole); !found.empty()) return found;
-    }
-    fs::path found = without_case(path);
-    if (found.empty() && is_video_name(path)) found = without_case(fs::path(path).replace_extension());
-    other_case_ += !found.empty();
-    return found;
-  }
-  int64_t other_case() const { return other_case_; }
-
- private:
-  static fs::path existing(const fs::path& path) {
-    std::error_code error;
-    if (fs::exists(path, error)) return path;
-    const fs::path folder = fs::path(path).replace_extension();
-    return is_video_name(path) && fs::is_directory(folder, error) ? folder : fs::path();
-  }
-
-  fs::path without_case(const fs::path& path) {
-    fs::path found = root_;
-    if (path.is_absolute()) return {};
-    for (const fs::path& part : path) {
-      const auto& names = names_in(found);
-      const auto same = names.equal_range(lower(part.string()));
-      if (std::distance(same.first, same.second) != 1) return {};
-      found /= same.first->second;
-    }
-    return found;
-  }
-
-  const std::multimap<std::string, std::string>& names_in(const fs::path& folder) {
-    const auto [known, is_new] = names_.try_emplace(folder.string());
-    std::error_code error;
-    for (fs::directory_iterator entry(folder, error), end; is_new && !error && entry != end;
-         entry.increment(error)) {
-      const std::string name = entry->path().filename().string();
-      known->second.emplace(lower(name), name);
-    }
-    return known->second;
-  }
-
-  fs::path root_;
-  std::unordered_map<std::string, std::multimap<std::string, std::string>> names_;
-  int64_t other_case_ = 0;
-};
 
 // What is wrong with lines of the list, of one kind.
 struct Faults {
@@ -216,7 +153,7 @@ class ListOpener {
   const SourceOptions& options_;
   VideoList list_;
   fs::path root_;
-  Finder finder_;
+  ListFinder finder_;
   std::vector<FileItem> items_;
   std::unordered_map<std::string, std::string> files_;  // found so far, and the list's path for each
   std::unordered_map<std::string, int64_t> names_;
@@ -227,7 +164,7 @@ class ListOpener {
 
 bool is_list_spec(const std::string& spec) { return spec.starts_with(kHmdb51) || is_list_name(spec); }
 
-SourcePtr open_list(const SourceOptions& options) {
+OpenedList read_list_of(const SourceOptions& options) {
   const bool hmdb51 = options.spec.starts_with(kHmdb51);
   const Hmdb51Options split = hmdb51 ? parse_hmdb51_spec(options.spec) : Hmdb51Options{};
   const fs::path own_folder = hmdb51 ? split.folder : fs::path(options.spec).parent_path();
@@ -238,7 +175,12 @@ SourcePtr open_list(const SourceOptions& options) {
     fail(ErrorKind::data,
          {.where = "--data-root", .expected = "a folder", .got = root.string() + ", which is none"});
   }
-  return ListOpener(options, hmdb51 ? read_hmdb51(split) : read_list(options.spec), root).open();
+  return {.list = hmdb51 ? read_hmdb51(split) : read_list(options.spec), .root = root};
+}
+
+SourcePtr open_list(const SourceOptions& options) {
+  OpenedList opened = read_list_of(options);
+  return ListOpener(options, std::move(opened.list), opened.root).open();
 }
 
 }  // namespace millrace

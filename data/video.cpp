@@ -60,6 +60,10 @@ class Reader {
   int64_t bad_packets() const { return bad_packets_; }
   bool size_changed() const { return size_changed_; }
   int read_error() const { return read_error_; }
+  double rate() const {
+    const AVRational rate = container_->streams[stream_]->avg_frame_rate;
+    return rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 0;
+  }
   int64_t claimed_frames() const { return container_->streams[stream_]->nb_frames; }
 
  private:
@@ -224,6 +228,7 @@ int64_t count_video_packets(const std::string& path) {
 VideoIndex index_video(const std::string& path, const FrameSink& sink) {
   Reader reader(path);
   VideoIndex index;
+  index.rate = reader.rate();
   bool increasing = true;
   Image image;
   while (reader.next_frame(image)) {

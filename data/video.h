@@ -25,6 +25,7 @@ struct VideoIndex {
   // Display time of each frame, to find it again without decoding from the start; empty when the file's times
   // are missing or not increasing.
   std::vector<int64_t> times;
+  double rate = 0;                    // frames per second as the file has it, for people; 0: it has none
   std::vector<std::string> warnings;  // damage found: a truncated file, undecodable frames
 };
 
