@@ -49,6 +49,11 @@ Kinds find_numbered_images(const fs::path& folder) {
   return kinds;
 }
 
+// KITTI's flow beside frames is no frame.
+void drop_flow(Kinds& kinds) {
+  if (kinds.size() > 1) kinds.erase({"flow", ".png"});
+}
+
 const Kinds::value_type& choose_kind(const fs::path& folder, const Kinds& kinds) {
   if (kinds.size() == 1) return *kinds.begin();
   const Kinds::value_type* chosen = nullptr;
@@ -80,6 +85,7 @@ bool FrameFolder::has_truth() const {
 std::optional<FrameFolder> list_frames(const fs::path& folder) {
   Kinds kinds = find_numbered_images(folder);
   if (kinds.empty()) return std::nullopt;
+  drop_flow(kinds);
   const auto& [kind, unsorted] = choose_kind(folder, kinds);
   std::vector<NumberedFile> files = unsorted;
   std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) {
@@ -94,9 +100,13 @@ std::optional<FrameFolder> list_frames(const fs::path& folder) {
                              .got = files[k].path.filename().string()});
     }
     found.frames.push_back(files[k].path);
-    const fs::path truth = folder / ("flow" + files[k].digits + ".flo");
-    std::error_code error;
-    found.truth.push_back(fs::is_regular_file(truth, error) ? truth : fs::path());
+    fs::path truth;
+    for (const char* extension : {".png", ".flo"}) {
+      const fs::path file = folder / ("flow" + files[k].digits + extension);
+      std::error_code error;
+      if (kind.first != "flow" && fs::is_regular_file(file, error)) truth = file;
+    }
+    found.truth.push_back(truth);
   }
   return found;
 }

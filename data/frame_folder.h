@@ -10,10 +10,13 @@ namespace millrace {
 
 struct FrameFolder {
   std::vector<std::filesystem::path> frames;  // in order of their numbers, which have no gap
-  std::vector<std::filesystem::path> truth;   // flow<number>.flo beside the frame of that number, or empty
+  std::vector<std::filesystem::path> truth;   // flow<number>.flo or .png, see below, or empty
   bool has_truth() const;
 };
 
+// The truth of a frame is the flow<number>.flo beside the frame of that number, else its flow<number>.png,
+// KITTI's; images flow<number>.png are no frames where there are others.
+//
 // Nothing when the folder holds no numbered images. Of several kinds (same prefix, same extension) the one
 // named img_, image_ or frame is taken. Errors (data): no such folder; several kinds and none with such a
 // name; a number missing.

@@ -33,6 +33,7 @@ class ItemSubset final : public ClipSource {
   int64_t size() const override { return static_cast<int64_t>(items_.size()); }
   bool has_truth() const override { return source_->has_truth(); }
   std::string name(int64_t item) const override { return source_->name(inner(item)); }
+  std::string path(int64_t item) const override { return source_->path(inner(item)); }
   int64_t length(int64_t item) const override { return source_->length(inner(item)); }
   void read(const ClipRange& range, Clip& clip) const override {
     ClipRange inside = range;
@@ -59,6 +60,7 @@ class FramePart final : public ClipSource {
   bool endless() const override { return source_->endless(); }
   bool has_truth() const override { return source_->has_truth(); }
   std::string name(int64_t item) const override { return source_->name(item); }
+  std::string path(int64_t item) const override { return source_->path(item); }
   int64_t length(int64_t item) const override {
     const int64_t whole = source_->length(item);
     if (part_ == Part::last) return held_out_;

@@ -35,6 +35,8 @@ class ClipSource {
   virtual bool endless() const { return false; }
   virtual bool has_truth() const { return false; }
   virtual std::string name(int64_t item) const = 0;  // short, unlike the others; fits as a folder's name
+  // Where the item lies on disk; empty where it does not.
+  virtual std::string path(int64_t) const { return {}; }
   // In frames, exact. May have to decode the item.
   virtual int64_t length(int64_t item) const = 0;
   // Fills `clip`, reusing its memory. Frames past the end of an item repeat the last one; flow into or
@@ -69,6 +71,8 @@ struct SourceOptions {
   // are kept: for video much larger than the network. 0x0: as they are.
   Size frame_size = {};
   std::function<void(const std::string&)> warn = {};  // default: log_warning
+  // Is told of each item that is left out because it is broken or too short, beside `warn`.
+  std::function<void(const std::string& path, const std::string& reason)> left_out = {};
 };
 
 // `spec` is one of
