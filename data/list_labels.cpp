@@ -143,6 +143,7 @@ VideoList read_hmdb51(const Hmdb51Options& options) {
   std::sort(files.begin(), files.end());
   VideoList list{.name = options.folder.string(),
                  .columns = ListColumns::path_label,
+                 .columns_line = 0,
                  .entries = {},
                  .repeated = 0,
                  .classes = {}};

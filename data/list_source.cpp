@@ -131,8 +131,10 @@ class ListOpener {
     const auto total = list_.entries.size();
     if (missing_.count > 0) {
       judge({.where = list_.name,
-             .expected = fmt::format("its {} videos or folders of frames below {} (lines are \"{}\")", total,
-                                     root_.string(), columns_name(list_.columns)),
+             .expected =
+                 fmt::format("its {} videos or folders of frames below {} (lines are \"{}\"{})", total,
+                             root_.string(), columns_name(list_.columns),
+                             list_.columns_line > 1 ? fmt::format(" as line {}", list_.columns_line) : ""),
              .got = fmt::format("{} missing: {}", missing_.count, missing_.text()),
              .hint = "--data-root DIR says where the list's paths begin, --skip-missing does without"});
     }

@@ -150,15 +150,49 @@ ListColumns columns_of(size_t numbers) {
                         : ListColumns::path_frames_label;
 }
 
-Words words_of(const Line& line, ListColumns columns, const std::string& name) {
-  if (columns == ListColumns::automatic) return split_words(line, name);
-  const size_t wanted =
-      columns == ListColumns::path ? 0 : (columns == ListColumns::path_label ? 1 : kMaxColumns);
-  Words words = take_numbers(line.text, wanted);
-  if (words.words.size() == wanted) return words;
+// All lines have the same columns: as many numbers as every line can have, or as the caller says.
+struct Columns {
+  size_t numbers = kMaxColumns;
+  std::optional<Line> example = {};  // the first line that can have no more
+  bool rare = false;                 // is it one of the fewer
+};
+
+Columns find_columns(const std::vector<Line>& lines, ListColumns given, const std::string& name) {
+  if (given != ListColumns::automatic)
+    return {.numbers = given == ListColumns::path         ? size_t{0}
+                       : given == ListColumns::path_label ? size_t{1}
+                                                          : kMaxColumns};
+  std::array<size_t, kMaxColumns + 1> count = {};
+  Columns columns{.numbers = kMaxColumns + 1};
+  for (const Line& line : lines) {
+    const size_t numbers = split_words(line, name).words.size();
+    ++count[numbers];
+    if (numbers < columns.numbers) columns = {.numbers = numbers, .example = line};
+  }
+  columns.rare = 2 * count[columns.numbers] < lines.size();
+  return columns;
+}
+
+Words words_of(const Line& line, const Columns& columns, const std::string& name) {
+  Words words = take_numbers(line.text, columns.numbers);
+  const size_t video = columns.example ? video_path(line.text).size() : 0;
+  const bool too_many = video > 0 && words.rest.size() > video;
+  if (words.words.size() == columns.numbers && !too_many) return words;
+  if (!columns.example) {
+    fail_line(name, line.number,
+              {.where = {},
+               .expected = fmt::format("\"{}\"", columns_name(columns_of(columns.numbers))),
+               .got = in_quotes(line.text)});
+  }
+  // Of the two kinds of lines the rarer is the wrong one.
+  const Line& wrong = columns.rare ? *columns.example : line;
+  const Line& right = columns.rare ? line : *columns.example;
   fail_line(
-      name, line.number,
-      {.where = {}, .expected = fmt::format("\"{}\"", columns_name(columns)), .got = in_quotes(line.text)});
+      name, wrong.number,
+      {.where = {},
+       .expected = fmt::format("\"{}\" as in line {}",
+                               columns_name(columns_of(split_words(right, name).words.size())), right.number),
+       .got = in_quotes(wrong.text)});
 }
 
 void add_entry(VideoList& list, ListEntry entry, std::unordered_map<std::string, size_t>& known) {
@@ -213,32 +247,27 @@ VideoList parse_list(std::string_view text, const std::string& name, ListColumns
           .got = "a list of HMDB51, whose numbers say training, test or unused",
           .hint = fmt::format("All its lists at once are hmdb51:FOLDER,split={},part=train", hmdb51->split)});
   }
-  VideoList list{.name = name, .columns = columns, .entries = {}, .repeated = 0, .classes = {}};
+  const std::vector<Line> lines = split_lines(text, name);
+  if (lines.empty()) {
+    fail(ErrorKind::data,
+         {.where = name, .expected = "a list with at least one video", .got = "no line with text"});
+  }
+  const Columns found = find_columns(lines, columns, name);
+  VideoList list{.name = name,
+                 .columns = columns_of(found.numbers),
+                 .columns_line = found.example ? found.example->number : 0,
+                 .entries = {},
+                 .repeated = 0,
+                 .classes = {}};
   std::unordered_map<std::string, size_t> known;
-  int64_t first_line = 0;
-  for (const Line& line : split_lines(text, name)) {
-    const Words words = words_of(line, columns, name);
-    const ListColumns found = columns_of(words.words.size());
-    if (first_line == 0) {
-      list.columns = found;
-      first_line = line.number;
-    }
-    if (found != list.columns) {
-      fail_line(name, line.number,
-                {.where = {},
-                 .expected = fmt::format("\"{}\" as in line {}", columns_name(list.columns), first_line),
-                 .got = fmt::format("\"{}\": {}", columns_name(found), in_quotes(line.text))});
-    }
+  for (const Line& line : lines) {
+    const Words words = words_of(line, found, name);
     ListEntry entry{.path = std::string(words.rest), .frames = {}, .label = {}, .line = line.number};
     const auto& numbers = words.words;
     if (numbers.size() == 2)
       entry.frames = parse_number(numbers[0], {.what = "a number of frames", .least = 1}, name, line.number);
     if (!numbers.empty()) entry.label = parse_number(numbers.back(), {.what = "a label"}, name, line.number);
     add_entry(list, std::move(entry), known);
-  }
-  if (list.entries.empty()) {
-    fail(ErrorKind::data,
-         {.where = name, .expected = "a list with at least one video", .got = "no line with text"});
   }
   return list;
 }

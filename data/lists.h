@@ -7,10 +7,11 @@
 //   Class/v_Class_g01_c01.avi      path                 UCF101's testlist
 //   v_Class_g01_c01 124 0          path frames label    TSN's and mmaction2's frame folders
 //
-// Which of these a list is shows in its lines, and all lines must be alike: where a word ends in the
-// extension of a video the path ends there, and the numbers behind it count (none, one or two); else the
-// whole numbers at the line's end count, at most two. Line ends may be LF or CRLF; blanks and tabs at a
-// line's ends, empty lines and a byte order mark are skipped. There are no comments and no quotes.
+// Which of these a list is shows in its lines, and all lines are alike. Where a word ends in the extension of
+// a video the path ends there, and the numbers behind it count: none, one or two. Else a line has as many
+// numbers, at most two, as all lines have: `Run/clip 2 7` has one where another line has one, and its path is
+// `Run/clip 2`. Line ends may be LF or CRLF; blanks and tabs at a line's ends, empty lines and a byte order
+// mark are skipped. There are no comments and no quotes.
 //
 // A list of HMDB51 (`brush_hair_test_split1.txt`: `name.avi 1`) is of another kind: its numbers are no labels
 // but say 1 training, 2 test, 0 unused. It is read by parse_hmdb51, never taken for a list of labels.
@@ -41,6 +42,7 @@ struct ListEntry {
 struct VideoList {
   std::string name;  // of the file, for messages
   ListColumns columns = ListColumns::path;
+  int64_t columns_line = 0;          // a line that shows them; 0: the caller's word
   std::vector<ListEntry> entries;    // in the list's order, no path twice
   int64_t repeated = 0;              // lines left out because their like came before
   std::vector<std::string> classes;  // names by label from 0, where they are known

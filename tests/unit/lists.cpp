@@ -79,6 +79,10 @@ TEST_CASE("names may hold blanks and numbers") {
   CHECK(entry(parse("BASE_JUMPING!!!!_dive.avi 1 \n"), 0).path == "BASE_JUMPING!!!!_dive.avi");
   CHECK(entry(parse("7\n"), 0) == ListEntry{"7", {}, {}, 1});
   CHECK(entry(parse("7 8\n"), 0) == ListEntry{"7", {}, 8, 1});
+  // All lines are alike, so the second number of one is none where another line has but one.
+  CHECK(parse("Run/clip 2 7\nRun/other 7\n").entries[0] == ListEntry{"Run/clip 2", {}, 7, 1});
+  CHECK(parse("take 2\ntake two\n").entries[0] == ListEntry{"take 2", {}, {}, 1});
+  CHECK(parse("take 2\ntake two\n").columns_line == 2);
   // The caller who knows better says so.
   CHECK(parse_list("take 2\ntake 3\n", "x", ListColumns::path).entries[1].path == "take 3");
   CHECK(parse_list("take 2 5\n", "x", ListColumns::path_label).entries[0] == ListEntry{"take 2", {}, 5, 1});
@@ -90,8 +94,10 @@ TEST_CASE("what is no list says where and why") {
   CHECK_THAT(failure(""), StartsWith("[some.txt] expected a list with at least one video, got no line"));
   CHECK_THAT(failure("\r\n \n"), Contains("no line with text"));
   CHECK_THAT(failure("a.avi 1\nb.avi\n"),
-             StartsWith("[some.txt:2] expected \"path label\" as in line 1, got \"path\": \"b.avi\""));
-  CHECK_THAT(failure("a 3 1\nb 1\n"), Contains("some.txt:2"));
+             StartsWith("[some.txt:1] expected \"path\" as in line 2, got \"a.avi 1\""));
+  CHECK_THAT(failure("a.avi 1\nb.avi 2\nc.avi\nd.avi 1\n"),
+             StartsWith("[some.txt:3] expected \"path label\" as in line 1, got \"c.avi\""));
+  CHECK_THAT(failure("a.avi 3 1\nb 1\n"), StartsWith("[some.txt:1] expected \"path label\" as in line 2"));
   CHECK_THAT(failure("a.avi -1\n"),
              StartsWith("[some.txt:1] expected a label from 0 to 2147483647, got \"-1\""));
   CHECK_THAT(failure("a.avi 1\nb.avi 99999999999999999999999\n"), Contains("some.txt:2"));
