@@ -1,9 +1,6 @@
 #include "core/events.h"
 
-#include <fcntl.h>
-
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <system_error>
@@ -202,13 +199,7 @@ std::string encode_event(const Event& event) {
 }
 
 EventWriter::EventWriter(fs::path path) : path_(std::move(path)) {
-  file_ = FileHandle(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-  if (!file_) {
-    fail(ErrorKind::runtime, {.where = path_.string(),
-                              .expected = "to write",
-                              .got = std::generic_category().message(errno),
-                              .hint = {}});
-  }
+  file_ = open_for_appending(path_);
   if (file_size_of(path_) > 0) return;
   write({.file_version = std::string(kFileVersion)});
   flush();

@@ -10,7 +10,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
+#include <cstdio>
+#include <cstdlib>
 #include <system_error>
 #include <utility>
 
@@ -23,6 +24,34 @@ namespace fs = std::filesystem;
 
 constexpr size_t kBufferBytes = size_t{1} << 18;
 
+// What MILLRACE_FAIL_WRITE asks for.
+struct WriteFault {
+  int64_t first = 0;  // 0: none
+  int code = ENOSPC;
+};
+
+WriteFault fault_from_environment() {
+  WriteFault fault;
+  if (const char* text = std::getenv("MILLRACE_FAIL_WRITE")) {
+    char* rest = nullptr;
+    fault.first = std::strtoll(text, &rest, 10);
+    if (*rest == ':') fault.code = static_cast<int>(std::strtol(rest + 1, nullptr, 10));
+  }
+  return fault;
+}
+
+// Before each change of the disk: whether a test wants it to fail, for the reason in errno then.
+bool fails_for_test(const fs::path& path) {
+  static const WriteFault fault = fault_from_environment();
+  static std::atomic<int64_t> changes{0};
+  if (fault.first == 0) return false;
+  const int64_t change = ++changes;
+  if (change < fault.first) return false;
+  if (change == fault.first) std::fprintf(stderr, "injected: %s\n", path.c_str());
+  errno = fault.code;
+  return true;
+}
+
 std::string reason(int code) { return std::generic_category().message(code); }
 
 [[noreturn]] void fail_write(const fs::path& path, uint64_t bytes, int code) {
@@ -31,7 +60,7 @@ std::string reason(int code) { return std::generic_category().message(code); }
     const auto space = fs::space(path.has_parent_path() ? path.parent_path() : fs::path("."), ignored);
     fail(ErrorKind::runtime,
          {.where = path.string(),
-          .expected = "room for " + bytes_text(bytes) + " more",
+          .expected = bytes == 0 ? "room to write" : "room for " + bytes_text(bytes) + " more",
           .got = fmt::format("{} ({} free)", reason(code), ignored ? "unknown" : bytes_text(space.available)),
           .hint = "Free some space, or write elsewhere"});
   }
@@ -44,6 +73,7 @@ fs::path folder_of(const fs::path& path) {
 
 FileHandle open_retrying(const fs::path& path, int flags) {
   int fd = -1;
+  if ((flags & O_CREAT) != 0 && fails_for_test(path)) return {};
   do {
     fd = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
   } while (fd < 0 && errno == EINTR);
@@ -134,6 +164,12 @@ void write_file_atomically(const fs::path& path, std::string_view text) {
   file.commit();
 }
 
+FileHandle open_for_appending(const fs::path& path) {
+  FileHandle file = open_retrying(path, O_RDWR | O_CREAT | O_APPEND);
+  if (!file) fail_write(path, 0, errno);
+  return file;
+}
+
 FileHandle open_for_reading(const fs::path& path) {
   // O_NONBLOCK: a FIFO without a writer would block here for ever.
   FileHandle file = open_retrying(path, O_RDONLY | O_NONBLOCK);
@@ -174,7 +210,7 @@ size_t read_at(const FileHandle& file, const fs::path& path, uint64_t offset, st
 
 void write_all(const FileHandle& file, const fs::path& path, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    const ssize_t n = ::write(file.get(), bytes.data(), bytes.size());
+    const ssize_t n = fails_for_test(path) ? -1 : ::write(file.get(), bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail_write(path, bytes.size(), errno);
     bytes = bytes.subspan(static_cast<size_t>(n));
@@ -227,7 +263,11 @@ void require_free_space(const fs::path& path, uint64_t bytes) {
 
 void make_folders(const fs::path& path) {
   std::error_code code;
-  fs::create_directories(path, code);
+  if (fs::is_directory(path, code)) return;
+  if (fails_for_test(path))
+    code.assign(errno, std::generic_category());
+  else
+    fs::create_directories(path, code);
   if (!code && fs::is_directory(path, code)) return;
   fail(ErrorKind::runtime, {.where = path.string(),
                             .expected = "a folder that exists or can be made",
@@ -236,18 +276,22 @@ void make_folders(const fs::path& path) {
 }
 
 void sync_file(const FileHandle& file, const fs::path& path) {
-  if (::fsync(file.get()) != 0) fail_write(path, 0, errno);
+  if (fails_for_test(path) || ::fsync(file.get()) != 0) fail_write(path, 0, errno);
 }
 
 void sync_folder(const fs::path& path) {
   const FileHandle folder = open_retrying(path, O_RDONLY | O_DIRECTORY);
   // EINVAL: a file system that cannot sync folders.
-  if (!folder || (::fsync(folder.get()) != 0 && errno != EINVAL)) fail_write(path, 0, errno);
+  if (!folder || fails_for_test(path) || (::fsync(folder.get()) != 0 && errno != EINVAL))
+    fail_write(path, 0, errno);
 }
 
 void rename_path(const fs::path& from, const fs::path& to) {
   std::error_code code;
-  fs::rename(from, to, code);
+  if (fails_for_test(to))
+    code.assign(errno, std::generic_category());
+  else
+    fs::rename(from, to, code);
   if (!code) return;
   fail(ErrorKind::runtime, {.where = to.string(),
                             .expected = "to rename " + from.filename().string() + " to it",

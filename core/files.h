@@ -1,6 +1,11 @@
 // Files that are whole or not there: each write goes to a temporary name beside the file, is synced, then
 // renamed. Errors name the path; ErrorKind::runtime when the machine fails (disk full, no permission to
 // write), data when a file that should be read is missing or too large.
+//
+// Everything that changes a disk goes through here, so that tests can let it fail: with
+// MILLRACE_FAIL_WRITE=<n> or <n>:<errno> in its environment a process says "injected: <path>" on stderr at
+// its n-th change (opening a file to write, write, sync, rename, new folder; counted from 1), and that and
+// all later ones fail, of a full disk (ENOSPC) or of what the number says.
 #pragma once
 
 #include <cstddef>
@@ -61,6 +66,9 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
 
 // The whole file; fails when it is no regular file or holds more than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes);
+
+// Opens a file to write behind its end, made where it is not there; it can be read as well.
+FileHandle open_for_appending(const std::filesystem::path& path);
 
 // Opens a regular file for reading; the messages tell a missing file, a folder and a lack of permission
 // apart.

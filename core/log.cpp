@@ -1,6 +1,5 @@
 #include "core/log.h"
 
-#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -87,13 +86,7 @@ void Log::set_level(LogLevel level) {
 }
 
 void Log::set_file(const std::filesystem::path& path) {
-  FileHandle file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-  if (!file) {
-    fail(ErrorKind::runtime, {.where = path.string(),
-                              .expected = "to write",
-                              .got = std::generic_category().message(errno),
-                              .hint = {}});
-  }
+  FileHandle file = open_for_appending(path);
   const std::lock_guard guard(mutex_);
   file_ = std::move(file);
   file_path_ = path;

@@ -1,6 +1,5 @@
 #include "core/run_dir.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -150,7 +149,8 @@ fs::path resolve_weights(const fs::path& path) {
 RunDir RunDir::create(const fs::path& path) {
   RunDir run(path);
   for (const fs::path& file :
-       {path, path / "lock", run.config_path(), run.env_path(), run.kernels_path(), run.log_path(),
+       {path, path / "lock", run.config_path(), run.env_path(), run.kernels_path(), run.plan_path(),
+        run.log_path(),
         run.metrics_path(), run.events_path(), run.checkpoints_path()}) {
     std::error_code unknown;
     if (!fs::exists(file, unknown)) run.made_.push_back(file);
@@ -203,13 +203,7 @@ RunDir RunDir::open(const fs::path& path) {
 // The lock ends with the process, however it ends, so the file can stay.
 void RunDir::lock() {
   const fs::path path = path_ / "lock";
-  lock_ = FileHandle(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-  if (!lock_) {
-    fail(ErrorKind::runtime, {.where = path.string(),
-                              .expected = "to write",
-                              .got = std::generic_category().message(errno),
-                              .hint = {}});
-  }
+  lock_ = open_for_appending(path);
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) {
     const std::string pid = fmt::format("{}\n", ::getpid());
     if (::ftruncate(lock_.get(), 0) == 0) write_all(lock_, path, std::as_bytes(std::span(pid)));
@@ -245,9 +239,8 @@ void RunDir::clean_up() const {
 }
 
 void RunDir::open_metrics() {
-  const int fd = ::open(metrics_path().c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  metrics_ = FileHandle(fd);
-  if (!metrics_ || ::ftruncate(fd, end_of_whole_lines(metrics_, metrics_path())) != 0) {
+  metrics_ = open_for_appending(metrics_path());
+  if (::ftruncate(metrics_.get(), end_of_whole_lines(metrics_, metrics_path())) != 0) {
     fail(ErrorKind::runtime, {.where = metrics_path().string(),
                               .expected = "to write",
                               .got = std::generic_category().message(errno),
