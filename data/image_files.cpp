@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "data/bmp.h"
 #include "data/image.h"
 #include "data/pnm.h"
 
@@ -15,7 +16,6 @@
 #define STBI_NO_HDR
 #define STBI_NO_LINEAR
 #define STBI_ONLY_PNG
-#define STBI_ONLY_BMP
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
 #pragma GCC diagnostic ignored "-Wsign-compare"
@@ -77,17 +77,17 @@ std::string reason_of_stb() {
   return reason;
 }
 
-Image decode_by_stb(std::string_view bytes, const std::string& name) {
+Image decode_png(std::string_view bytes, const std::string& name) {
   const auto length = static_cast<int>(bytes.size());
   int width = 0, height = 0, channels = 0;
   stbi__g_failure_reason = nullptr;  // that of an earlier image
   if (stbi_info_from_memory(unsigned_data(bytes), length, &width, &height, &channels) == 0) {
-    fail_image(name, "an image header", reason_of_stb());
+    fail_image(name, "a PNG header", reason_of_stb());
   }
   check_claimed_size(width, height, bytes.size(), name);
   const std::unique_ptr<stbi_uc, void (*)(void*)> rgb(
       stbi_load_from_memory(unsigned_data(bytes), length, &width, &height, &channels, 3), stbi_image_free);
-  if (!rgb) fail_image(name, "a whole image", reason_of_stb());
+  if (!rgb) fail_image(name, "a whole PNG image", reason_of_stb());
   Image image;
   image.reshape({height, width}, 3);
   for (size_t p = 0; p < image.pixels.size(); p += 3) {
@@ -104,9 +104,10 @@ Image decode_image(std::string_view bytes, const std::string& name) {
   if (bytes.empty()) fail_image(name, "an image", "an empty file");
   if (bytes.starts_with("\xFF\xD8\xFF")) return decode_jpeg(bytes, name);
   if (bytes.starts_with("P5") || bytes.starts_with("P6")) return decode_pnm(bytes, name, kMaxPixels);
-  const bool known = bytes.starts_with("\x89PNG") || bytes.starts_with("BM");
+  if (bytes.starts_with("BM")) return decode_bmp(bytes, name, kMaxPixels);
+  const bool known = bytes.starts_with("\x89PNG");
   if (!known) fail_image(name, "a JPEG, PNG, PPM, PGM or BMP image", "a file that begins like none of them");
-  return decode_by_stb(bytes, name);
+  return decode_png(bytes, name);
 }
 
 Image read_image(const std::string& path) { return decode_image(read_file(path, kMaxFileBytes), path); }
