@@ -55,19 +55,19 @@ std::string encode_pnm(const Image& image) {
   return bytes;
 }
 
-std::string encode_jpeg(const Image& image, int quality) {
+std::string encode_jpeg(const Image& image, const JpegOptions& options) {
   check_encodable(image, "JPEG");
   const std::unique_ptr<void, int (*)(tjhandle)> encoder(tjInitCompress(), tjDestroy);
   if (!encoder)
     fail(ErrorKind::runtime, {.where = "JPEG", .expected = "an encoder", .got = tjGetErrorStr2(nullptr)});
   const bool gray = image.channels == 1;
-  const int subsampling = gray ? TJSAMP_GRAY : TJSAMP_444;
+  const int subsampling = gray ? TJSAMP_GRAY : options.halved_colours ? TJSAMP_420 : TJSAMP_444;
   const int width = static_cast<int>(image.width), height = static_cast<int>(image.height);
   unsigned long size = tjBufSize(width, height, subsampling);
   std::string bytes(size, char{0});
   auto* out = reinterpret_cast<unsigned char*>(bytes.data());
   if (tjCompress2(encoder.get(), image.pixels.data(), width, 0, height, gray ? TJPF_GRAY : TJPF_BGR, &out,
-                  &size, subsampling, quality, TJFLAG_ACCURATEDCT | TJFLAG_NOREALLOC) != 0) {
+                  &size, subsampling, options.quality, TJFLAG_ACCURATEDCT | TJFLAG_NOREALLOC) != 0) {
     fail(ErrorKind::runtime,
          {.where = "JPEG", .expected = "to encode an image", .got = tjGetErrorStr2(encoder.get())});
   }
