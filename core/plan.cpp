@@ -215,6 +215,12 @@ std::string Plan::to_string() const {
   return text;
 }
 
+std::string plans_to_string(const std::map<std::string, Plan>& plans) {
+  std::string text;
+  for (const auto& [name, plan] : plans) text += "# " + name + "\n" + plan.to_string();
+  return text;
+}
+
 std::string Plan::fingerprint() const {
   uint64_t hash = 1469598103934665603ull;  // FNV-1a
   auto mix = [&](const std::string& s) {

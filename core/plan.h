@@ -85,4 +85,7 @@ class Plan {
 // output is a state value that the step updates.
 Plan make_plan(const Graph& graph, const PlanOptions& options = {});
 
+// Each after a line "# <name>": what --plan prints and a run keeps as plan.txt.
+std::string plans_to_string(const std::map<std::string, Plan>& plans);
+
 }  // namespace millrace

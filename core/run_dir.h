@@ -1,6 +1,7 @@
 // A run's folder:
 //   config.toml env.json result.json log.txt   written by the program
 //   kernels.json                               choices of kernels (core/kernel_choice.h), which --resume uses
+//   plan.txt                                   the plans of its sessions, as --plan prints them
 //   metrics.jsonl                              one JSON object a step: step, seconds, loss, its terms
 //   events.out.tfevents.millrace               the same for TensorBoard (core/events.h)
 //   checkpoints/step_000123/                   model.safetensors, state.safetensors, DONE
@@ -26,6 +27,7 @@ namespace millrace {
 
 constexpr std::string_view kModelFile = "model.safetensors";
 constexpr std::string_view kKernelsFile = "kernels.json";
+constexpr std::string_view kPlanFile = "plan.txt";
 constexpr std::string_view kStateFile = "state.safetensors";
 
 struct Checkpoint {
@@ -67,6 +69,7 @@ class RunDir {
   std::filesystem::path config_path() const { return path_ / "config.toml"; }
   std::filesystem::path env_path() const { return path_ / "env.json"; }
   std::filesystem::path kernels_path() const { return path_ / kKernelsFile; }
+  std::filesystem::path plan_path() const { return path_ / kPlanFile; }
   std::filesystem::path result_path() const { return path_ / "result.json"; }
   std::filesystem::path log_path() const { return path_ / "log.txt"; }
   std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }
@@ -76,6 +79,7 @@ class RunDir {
   void write_config(std::string_view toml) const { write_file_atomically(config_path(), toml); }
   void write_env(std::string_view json) const { write_file_atomically(env_path(), json); }
   void write_kernels(std::string_view json) const { write_file_atomically(kernels_path(), json); }
+  void write_plan(std::string_view text) const { write_file_atomically(plan_path(), text); }
   void write_result(std::string_view json) const { write_file_atomically(result_path(), json); }
 
   // One write call a line: a kill tears at most the last, and so may a reader see it. Synced by
