@@ -1,6 +1,8 @@
 // millrace-data: makes data sets, checks them, and shows what is in files.
 #include <CLI/CLI.hpp>
 
+#include "apps/data/check.h"
+#include "apps/data/inspect.h"
 #include "apps/data/synth.h"
 #include "apps/support/program.h"
 #include "core/error.h"
@@ -10,6 +12,8 @@ namespace {
 
 struct Arguments {
   SynthArguments synth;
+  CheckArguments check;
+  InspectArguments inspect;
 };
 
 void declare(CLI::App& app, Arguments& a) {
@@ -17,15 +21,25 @@ void declare(CLI::App& app, Arguments& a) {
   app.footer(
       "examples:\n"
       "  millrace-data synth --out textures --clips 500 --options size=128x192,layers=2\n"
+      "  millrace-data check videos/\n"
+      "  millrace-data check trainlist01.txt --data-root UCF-101 --json\n"
+      "  millrace-data inspect runs/holiday\n"
+      "  millrace-data inspect runs/holiday/checkpoints/step_000500/model.safetensors --stats\n"
       "millrace-data COMMAND --help explains the options of each\n"
       "exit codes: 0 done, 1 failure, 2 usage, 3 bad data, 75 stopped by a signal");
   declare_synth(*app.add_subcommand("synth", "write moving textures with their true flow as frame folders"),
                 a.synth);
+  declare_check(*app.add_subcommand("check", "read a whole data set and name what is broken"), a.check);
+  declare_inspect(*app.add_subcommand("inspect", "show what is in checkpoints, runs, lists, plans and media"),
+                  a.inspect);
 }
 
 int run(const CLI::App& app, const Arguments& a) {
   if (app.got_subcommand("synth")) return run_synth(a.synth);
-  fail(ErrorKind::usage, {"millrace-data", "a command: synth", "none", "millrace-data --help explains them"});
+  if (app.got_subcommand("check")) return run_check(a.check);
+  if (app.got_subcommand("inspect")) return run_inspect(a.inspect);
+  fail(ErrorKind::usage,
+       {"millrace-data", "a command: synth, check or inspect", "none", "millrace-data --help explains them"});
 }
 
 }  // namespace
