@@ -124,7 +124,7 @@ void require_near(const Results& results, const Results& exact) {
 
 }  // namespace
 
-TEST_CASE("in double MotionNet's flows, losses, gradients and Adam's step are PyTorch's: 3 frames, 64 x 96") {
+TEST_CASE("in double flows, losses, gradients and Adam's step of 3 frames of 64 x 96 are PyTorch's") {
   Setting c = kSmall;
   c.adam = true;
   require_golden("small", evaluate(c, Dtype::f64), kDouble);
@@ -136,13 +136,13 @@ TEST_CASE("in double the losses as plain means, and their gradients, are PyTorch
   require_golden("small_mean", evaluate(c, Dtype::f64), kDouble);
 }
 
-TEST_CASE("MotionNet of 11 frames at 224 x 224: double is PyTorch's, and float is near double") {
+TEST_CASE("in double those of 11 frames of 224 x 224 are PyTorch's, and float is near double") {
   const Results exact = evaluate(kClip, Dtype::f64);
   require_golden("clip", exact, kDouble);
   require_near(evaluate(kClip, Dtype::f32), exact);
 }
 
-TEST_CASE("float is near double: 3 frames, 64 x 96, both normalizations") {
+TEST_CASE("float is near double for both normalizations") {
   for (const auto normalization : {LossNormalization::caffe, LossNormalization::mean}) {
     Setting c = kSmall;
     c.normalization = normalization;
