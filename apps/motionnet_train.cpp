@@ -147,9 +147,7 @@ int print_plan(const Arguments& a, const TrainConfig& config) {
   ParamStore params;
   KernelSettings kernels(config, a.run.resume ? std::optional(a.run.out) : std::nullopt);
   const PlanOptions options = kernels.plan_options(make_device(config.device)->name());
-  for (const auto& [name, plan] : plan_training(config, params, options)) {
-    fmt::print("# {}\n{}", name, plan.to_string());
-  }
+  fmt::print("{}", plans_to_string(plan_training(config, params, options)));
   kernels.finish();
   return 0;
 }

@@ -172,8 +172,11 @@ class SyntheticSet {
       make_folders(partial);
       const Clip clip =
           source_.read({.item = item, .first = 0, .count = options_.frames, .want_truth = true});
-      for (size_t k = 0; k < clip.frames.size(); ++k)
-        write(partial / fmt::format("img_{:05}.{}", k + 1, a_.format), encode(clip.frames[k]));
+      for (size_t k = 0; k < clip.frames.size(); ++k) {
+        const std::string bytes = encode(clip.frames[k]);
+        write_file_atomically(partial / fmt::format("img_{:05}.{}", k + 1, a_.format), bytes);
+        bytes_ += bytes.size();
+      }
       for (size_t k = 0; k < clip.truth.size(); ++k)
         write_flo(partial / fmt::format("flow{:05}.flo", k + 1), clip.truth[k]);
       bytes_ += clip.truth.size() * (12 + sizeof(float) * clip.truth.front().uv.size());
@@ -185,17 +188,6 @@ class SyntheticSet {
       throw;
     }
     ++written_;
-  }
-
-  // Not atomic by itself: its folder is.
-  void write(const fs::path& path, const std::string& bytes) {
-    const FileHandle file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    if (!file) {
-      fail(ErrorKind::runtime, {path.string(), "to write", std::generic_category().message(errno), ""});
-    }
-    write_all(file, path, std::as_bytes(std::span(bytes)));
-    sync_file(file, path);
-    bytes_ += bytes.size();
   }
 
   void finish() const {

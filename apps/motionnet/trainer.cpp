@@ -96,6 +96,7 @@ void Trainer::set_up() {
       validator_ ? fmt::format("{} clips", validator_->clips()) : "none"));
   kernels_.finish();
   dir_.write_kernels(kernels_.choices().to_json());
+  dir_.write_plan(plans_to_string(plans_));
   options_.resume ? resume_run() : start_new_run();
   events_ = std::make_unique<EventWriter>(dir_.events_path());
 }
@@ -112,10 +113,8 @@ void Trainer::start_new_run() {
 
 void Trainer::resume_run() {
   const std::optional<Checkpoint> latest = dir_.latest();
-  if (latest)
-    load_checkpoint(*latest);
-  else
-    start_new_run();  // stopped before its first checkpoint: it begins again, and ends alike
+  // Stopped before its first checkpoint, it begins again, and ends alike.
+  latest ? load_checkpoint(*latest) : start_new_run();
   dir_.write_config(to_toml(config_.options()));
   std::filesystem::remove(dir_.result_path());
   dir_.trim_metrics(step_);
