@@ -96,7 +96,7 @@ train() {
 
 draw_flow() {
   say "Drawing the flow of the video"
-  build/bin/motionnet-flow --weights "$run" --data "$video" --out "$flow" "${flow_options[@]}" ||
+  build/bin/motionnet-flow --weights "$run" --data "$video" --out "$flow" "${flow_options[@]}" --overwrite ||
     die "motionnet-flow failed; it says why above."
 }
 

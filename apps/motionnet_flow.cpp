@@ -1,261 +1,108 @@
 // motionnet-flow: optical flow of videos, frame folders and image pairs by a trained MotionNet.
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
-#include <filesystem>
-#include <iostream>
-#include <nlohmann/json.hpp>
-#include <optional>
 
-#include "apps/motionnet/estimator.h"
+#include "apps/flow/program.h"
+#include "apps/flow/settings.h"
 #include "apps/support/program.h"
-#include "core/files.h"
-#include "core/log.h"
-#include "core/run_dir.h"
-#include "data/picture.h"
 
 namespace millrace {
 namespace {
 
-namespace fs = std::filesystem;
+constexpr const char* kFooter =
+    "writes OUT/<video or folder>/, one file per pair of frames, numbered from 1:\n"
+    "  flo     flow_00001.flo, Middlebury's: exact\n"
+    "  kitti   kitti_00001.png, KITTI's 16-bit PNG: to 1/64 pixel, within 512 pixels\n"
+    "  jpg     flow_x_00001.jpg and flow_y_00001.jpg, 8 bits within --bound, with flow.json, which says so\n"
+    "  png     flow_00001.png, in colours: hue is direction, saturation length, each picture to its own "
+    "scale\n"
+    "  video   flow.mp4 (or mkv, avi: flow.mkv, flow.avi), the colours at one scale for the whole video\n"
+    "and done.json, which says what it was made with. A folder appears when its video is finished; started\n"
+    "again with the same options the program goes on with the videos that are missing.\n"
+    "examples:\n"
+    "  motionnet-flow --weights runs/holiday --data holiday.mp4 --out flow --format png,flo\n"
+    "  motionnet-flow --weights runs/holiday --data videos/ --out flow --format jpg\n"
+    "  motionnet-flow --weights runs/holiday --data holiday.mp4 --out flow --format video --side-by-side\n"
+    "  motionnet-flow --weights runs/holiday --data frame10.png frame11.png --truth flow10.flo\n"
+    "exit codes: 0 done, 1 failure, 2 usage, 3 bad data (of several videos: the others are written), 4 "
+    "device,\n"
+    "75 stopped by a signal";
 
-struct Arguments {
-  std::string weights, data_root, out, truth, device = "auto";
-  std::vector<std::string> data, formats{"flo"};
-  int64_t height = 0, width = 0, threads = 0, border = 0, every = 1;
-  double radius = 0;
-  bool skip_missing = false, native = false, json = false;
-};
-
-void declare(CLI::App& app, Arguments& a) {
-  app.footer(
-      "writes OUT/<video or folder>/flow_00001.flo, one per pair of frames, in pixels of the written "
-      "resolution\n"
-      "examples:\n"
-      "  motionnet-flow --weights runs/holiday --data holiday.mp4 --out flow --format png\n"
-      "  motionnet-flow --weights runs/holiday --data frame10.png frame11.png --truth flow10.flo\n"
-      "exit codes: 0 done, 1 failure, 2 usage, 3 bad data, 4 device, 75 stopped by a signal");
-  app.add_option("--weights", a.weights, "a .safetensors file, a checkpoint or a run")->required();
-  app.add_option("--data", a.data,
+void declare_data(CLI::App& app, FlowSettings& s) {
+  app.add_option("--weights", s.weights, "a .safetensors file, a checkpoint or a run")->required();
+  app.add_option("--data", s.data,
                  "a video, a folder of videos or frames, a list of these (.txt), synthetic:, or two images")
       ->required()
       ->expected(1, 2);
-  app.add_option("--data-root", a.data_root,
+  app.add_option("--data-root", s.data_root,
                  "where the paths of a list begin; without it in the list's own folder");
-  app.add_flag("--skip-missing", a.skip_missing,
+  app.add_flag("--skip-missing", s.skip_missing,
                "leave out, with a warning, what a list names and the disk lacks; else that is an error");
-  app.add_option("--out", a.out, "folder to write to; needed unless there is truth to compare with");
-  app.add_option("--format", a.formats, "flo (Middlebury), png (colours) or both: flo,png")->delimiter(',');
-  app.add_option("--every", a.every, "only every so-manieth clip of a video");
-  app.add_flag("--native", a.native, "the network's own half resolution, not the frames'");
-  app.add_option("--truth", a.truth, "true flow: a .flo file for two images, or a folder of flow_%05d.flo");
-  app.add_option("--epe-border", a.border, "pixels at each edge left out of the end-point error");
-  app.add_option("--max-flow", a.radius,
-                 "length in pixels of full colour; 0: of each picture's longest but 1 %");
-  app.add_option("--height", a.height,
-                 "of the network's input; 0: the multiple of 32 nearest to the frames'");
-  app.add_option("--width", a.width, "of the network's input; 0: the multiple of 32 nearest to the frames'");
-  app.add_option("--threads", a.threads, "of computation; 0: all");
-  app.add_option("--device", a.device, "auto or cpu");
-  app.add_flag("--json", a.json, "results as one line of JSON on stdout");
+  app.add_option("--every", s.every, "only every so-manieth clip of a video");
+  app.add_option("--height", s.height,
+                 "of the network's input; 0: the nearest to the frames' that fits the net");
+  app.add_option("--width", s.width,
+                 "of the network's input; 0: the nearest to the frames' that fits the net");
 }
 
-// Two images as a source of one item with two frames.
-class PairSource final : public ClipSource {
- public:
-  PairSource(const std::string& first, const std::string& second)
-      : name_(fs::path(first).stem().string()), frames_{read_image(first), read_image(second)} {
-    if (frames_[0].size() != frames_[1].size()) {
-      fail(ErrorKind::data, {second, fmt::format("{}x{} as {}", frames_[0].width, frames_[0].height, first),
-                             fmt::format("{}x{}", frames_[1].width, frames_[1].height), ""});
-    }
-  }
-  int64_t size() const override { return 1; }
-  std::string name(int64_t) const override { return name_; }
-  int64_t length(int64_t) const override { return 2; }
-  void read(const ClipRange& range, Clip& clip) const override {
-    clip.truth.clear();
-    clip.frames.assign(frames_.begin() + std::min<int64_t>(range.first, 2),
-                       frames_.begin() + std::min<int64_t>(range.first + range.count, 2));
-    pad_clip(range, clip);
-  }
+void declare_output(CLI::App& app, FlowSettings& s) {
+  const char* group = "Output";
+  app.add_option("--out", s.out, "folder to write to; needed unless there is truth to compare with")
+      ->group(group);
+  app.add_option("--format", s.formats, "flo, kitti, jpg, png, video, mkv, avi, or several: flo,png")
+      ->delimiter(',')
+      ->group(group);
+  app.add_flag("--native", s.native, "the network's own half resolution, not the frames'")->group(group);
+  app.add_flag("--overwrite", s.overwrite,
+               "replace flow that was made with other weights or options; what was made with these stays")
+      ->group(group);
+  app.add_option(
+         "--max-flow", s.max_flow,
+         "pixels of full colour; 0: what 1 % of the lengths exceed, of each picture, or for a video of "
+         "16 clips spread over it")
+      ->group(group);
+  app.add_flag("--side-by-side", s.side_by_side, "in pictures and videos, the frame to the left of its flow")
+      ->group(group);
+  app.add_option("--fps", s.fps, "pictures a second of videos")->group(group);
+  app.add_option("--bound", s.bound, "of jpg: pixels that become 255, longer flow is cut; 20")->group(group);
+  app.add_option("--rounding", s.rounding, "of jpg: round, or truncate as Hidden Two-Stream's authors")
+      ->group(group);
+  app.add_option("--quality", s.quality, "of jpg, 1 to 100")->group(group);
+  app.add_flag("--json", s.json, "results as one line of JSON on stdout")->group(group);
+}
 
- private:
-  std::string name_;
-  std::vector<Image> frames_;
-};
+void declare(CLI::App& app, FlowSettings& s) {
+  app.footer(kFooter);
+  declare_data(app, s);
+  declare_output(app, s);
+  app.add_option("--truth", s.truth,
+                 "true flow: a file .flo or KITTI's .png for two images; or a folder of flow_%05d.flo, "
+                 "flow_%05d.png, kitti_%05d.png or jpg pairs (for several videos, <name>/ in it)")
+      ->group("Error");
+  app.add_option("--epe-border", s.border, "pixels at each edge left out of the errors")->group("Error");
+  app.add_option("--threads", s.threads, "of computation; 0: all")->group("Machine");
+  app.add_option("--device", s.device, "auto or cpu")->group("Machine");
+  app.add_option("--kernels", s.kernels,
+                 "heuristic: by rules; measure: the fastest, timed before the first step")
+      ->group("Machine");
+  app.add_option("--kernel-cache", s.kernel_cache,
+                 "a file of kernels that were measured: used first, and added to by --kernels measure")
+      ->group("Machine");
+}
 
-class FlowProgram {
- public:
-  explicit FlowProgram(const Arguments& a)
-      : a_(a),
-        device_(make_device(a.device)),
-        weights_(resolve_weights(a.weights)),
-        source_(a.data.size() == 2 ? std::make_shared<PairSource>(a.data[0], a.data[1])
-                                   : open_source({.spec = a.data[0],
-                                                  .data_root = a.data_root,
-                                                  .skip_missing = a.skip_missing,
-                                                  .min_frames = 2,
-                                                  .frame_size = {},
-                                                  .warn = [](const std::string& w) { log_warning(w); }})) {
-    frames_ = net_of_weights(weights_).frames;
-    if (a.out.empty() && a.truth.empty() && !source_->has_truth()) {
-      fail(ErrorKind::usage,
-           {"--out", "a folder", "nothing", "without it only the error against --truth is printed"});
-    }
-  }
-
-  int run() {
-    if (!a_.truth.empty() && !fs::is_directory(a_.truth) && (source_->size() > 1 || source_->length(0) > 2)) {
-      fail(ErrorKind::usage,
-           {"--truth", "a folder of flow_%05d.flo for more than one pair of frames", a_.truth, ""});
-    }
-    catch_signals();
-    for (int64_t item = 0; item < source_->size() && !stop_requested(); ++item) {
-      try {
-        run_item(item);
-      } catch (const Error& e) {
-        if (e.kind() != ErrorKind::data || source_->size() == 1) throw;
-        log_error(e.what());  // one broken file does not lose the others
-        ++failed_;
-      }
-    }
-    report();
-    if (stop_requested()) {
-      log_warning("stopped by a signal; what is written is whole, the same command makes it all");
-      return kExitInterrupted;
-    }
-    return failed_ ? static_cast<int>(ErrorKind::data) : 0;
-  }
-
- private:
-  // Windows of T frames share one frame; the last is filled up by repeating its last frame.
-  void run_item(int64_t item) {
-    const int64_t length = source_->length(item);
-    ProgressBar bar(log(), {.title = source_->name(item), .unit = "pair", .total = length - 1});
-    Clip clip;
-    for (int64_t first = 0; first + 1 < length && !stop_requested(); first += a_.every * (frames_ - 1)) {
-      source_->read({item, first, frames_, source_->has_truth()}, clip);
-      const std::vector<Flow> flows = estimator(clip.frames.front().size()).run(clip.frames);
-      for (int64_t k = 0; k < frames_ - 1 && first + k + 1 < length; ++k) {
-        const Flow* truth = clip.truth.empty() ? nullptr : &clip.truth[static_cast<size_t>(k)];
-        one_flow(item, first + k + 1, flows[static_cast<size_t>(k)], clip.frames.front().size(), truth);
-        bar.update(first + k + 1, "");
-      }
-    }
-    ++items_;
-  }
-
-  FlowEstimator& estimator(Size frame) {
-    Size network = nearest_network_size(frame);
-    if (a_.height) network.height = a_.height;
-    if (a_.width) network.width = a_.width;
-    if (!estimator_ || estimator_->network() != network) {
-      estimator_.reset();
-      estimator_ = std::make_unique<FlowEstimator>(weights_, *device_, network);
-    }
-    return *estimator_;
-  }
-
-  // `number` counts pairs from 1.
-  void one_flow(int64_t item, int64_t number, const Flow& native, Size frame, const Flow* known) {
-    ++flows_;
-    const Flow full = resize_flow(native, frame);
-    if (!a_.truth.empty()) {
-      const std::string file = truth_file(item, number);
-      const Flow truth = read_flo(file);
-      if (truth.size() != frame) {
-        fail(ErrorKind::data, {file, fmt::format("{}x{} as the frames", frame.width, frame.height),
-                               fmt::format("{}x{}", truth.width, truth.height), ""});
-      }
-      compare(full, truth);
-    } else if (known) {
-      compare(full, *known);
-    }
-    if (a_.out.empty()) return;
-    const fs::path folder = fs::path(a_.out) / source_->name(item);
-    make_folders(folder);
-    const Flow& flow = a_.native ? native : full;
-    for (const std::string& format : a_.formats) {
-      const std::string file = (folder / fmt::format("flow_{:05}.{}", number, format)).string();
-      if (format == "flo")
-        write_flo(file, flow);
-      else
-        write_png(file,
-                  flow_picture(flow, a_.radius > 0 ? static_cast<float>(a_.radius) : flow_radius(flow)));
-    }
-  }
-
-  std::string truth_file(int64_t item, int64_t number) const {
-    if (!fs::is_directory(a_.truth)) return a_.truth;
-    const std::string file = fmt::format("flow_{:05}.flo", number);
-    const fs::path own = fs::path(a_.truth) / source_->name(item) / file;
-    return (fs::exists(own) ? own : fs::path(a_.truth) / file).string();
-  }
-
-  void compare(const Flow& flow, const Flow& truth) {
-    const EndPointError e = end_point_error(flow, truth, a_.border);
-    Flow none = truth;
-    std::fill(none.uv.begin(), none.uv.end(), 0.f);
-    error_ += e.mean * static_cast<double>(e.pixels);
-    zero_error_ += end_point_error(none, truth, a_.border).mean * static_cast<double>(e.pixels);
-    pixels_ += e.pixels;
-  }
-
-  void report() const {
-    nlohmann::json result{{"items", items_}, {"flows", flows_}, {"failed", failed_}};
-    if (pixels_ > 0) {
-      result["epe"] = error_ / static_cast<double>(pixels_);
-      result["zero_flow_epe"] = zero_error_ / static_cast<double>(pixels_);
-    }
-    if (a_.json) {
-      std::cout << result.dump() << "\n";
-      return;
-    }
-    if (!a_.out.empty())
-      fmt::print("{} flows of {} {} in {}\n", flows_, items_, items_ == 1 ? "video" : "videos", a_.out);
-    if (pixels_ > 0) {
-      fmt::print("EPE {:.4f} px, zero flow {:.4f} px, over {} pixels\n", result["epe"].get<double>(),
-                 result["zero_flow_epe"].get<double>(), pixels_);
-    }
-  }
-
-  const Arguments& a_;
-  std::unique_ptr<Device> device_;
-  SafetensorsReader weights_;
-  SourcePtr source_;
-  int64_t frames_ = 2;
-  std::unique_ptr<FlowEstimator> estimator_;
-  int64_t items_ = 0, flows_ = 0, failed_ = 0, pixels_ = 0;
-  double error_ = 0, zero_error_ = 0;
-};
-
-int run(const Arguments& a) {
-  for (const std::string& format : a.formats) {
-    if (format != "flo" && format != "png")
-      fail(ErrorKind::usage, {"--format", "flo, png or flo,png", "'" + format + "'", ""});
-  }
-  if (a.every < 1) fail(ErrorKind::usage, {"--every", "1 or more", std::to_string(a.every), ""});
-  if (a.border < 0) fail(ErrorKind::usage, {"--epe-border", "0 or more", std::to_string(a.border), ""});
-  if (!(a.radius >= 0)) fail(ErrorKind::usage, {"--max-flow", "0 or more", std::to_string(a.radius), ""});
-  if (a.height) check_network_extent("--height", a.height);
-  if (a.width) check_network_extent("--width", a.width);
-  if ((!a.data_root.empty() || a.skip_missing) && !is_list_spec(a.data[0])) {
-    fail(ErrorKind::usage, {a.skip_missing ? "--skip-missing" : "--data-root",
-                            "a list (.txt, .lst, .list or hmdb51:) in --data", "'" + a.data[0] + "'", ""});
-  }
-  set_threads(a.threads);
-  return FlowProgram(a).run();
+int run(FlowSettings& settings) {
+  check_settings(settings);
+  set_threads(settings.threads);
+  return FlowProgram(settings).run();
 }
 
 }  // namespace
 }  // namespace millrace
 
 int main(int argc, char** argv) {
-  millrace::Arguments arguments;
+  millrace::FlowSettings settings;
   return millrace::run_program({.name = "motionnet-flow",
                                 .about = "Optical flow by a trained MotionNet.",
-                                .setup = [&](CLI::App& app) { millrace::declare(app, arguments); },
-                                .run = [&](CLI::App&) { return millrace::run(arguments); }},
+                                .setup = [&](CLI::App& app) { millrace::declare(app, settings); },
+                                .run = [&](CLI::App&) { return millrace::run(settings); }},
                                argc, argv);
 }

@@ -42,10 +42,11 @@ MotionNetOptions net_of_weights(const SafetensorsReader& file) {
 
 Size nearest_network_size(Size size) { return {nearest_extent(size.height), nearest_extent(size.width)}; }
 
-FlowEstimator::FlowEstimator(const SafetensorsReader& file, Device& device, Size network)
-    : options_{.height = network.height, .width = network.width, .net = net_of_weights(file)},
+FlowEstimator::FlowEstimator(const SafetensorsReader& file, Device& device,
+                             const FlowEstimatorOptions& options)
+    : options_{.height = options.network.height, .width = options.network.width, .net = net_of_weights(file)},
       state_(device) {
-  Plan plan = plan_flow(options_, params_, device.name());
+  Plan plan = plan_flow(options_, params_, options.plan);
   params_.initialise(state_, Dtype::f32, 0);
   params_.load(file, state_, {{kParams, ""}});
   session_ = std::make_unique<Session>(std::move(plan), state_);

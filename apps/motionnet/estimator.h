@@ -18,10 +18,15 @@ MotionNetOptions net_of_weights(const SafetensorsReader& file);
 // The network's size for frames of `size`: the nearest multiples of 32, from 64 to kMaxExtent.
 Size nearest_network_size(Size size);
 
+struct FlowEstimatorOptions {
+  Size network;  // that frames are resized to
+  PlanOptions plan = {};
+};
+
 class FlowEstimator {
  public:
-  // Flow of clips of net_of_weights(file).frames frames, which are resized to `network`.
-  FlowEstimator(const SafetensorsReader& file, Device& device, Size network);
+  // Flow of clips of net_of_weights(file).frames frames, on the device that the plan is for.
+  FlowEstimator(const SafetensorsReader& file, Device& device, const FlowEstimatorOptions& options);
 
   int64_t frames() const { return options_.net.frames; }
   Size network() const { return {options_.height, options_.width}; }

@@ -80,11 +80,11 @@ Plan plan_zero_flow(const TrainConfig& c, const PlanOptions& options) {
   return make_plan(g, options);
 }
 
-Plan plan_flow(const FlowNetOptions& o, ParamStore& params, const std::string& device) {
+Plan plan_flow(const FlowNetOptions& o, ParamStore& params, const PlanOptions& options) {
   Graph g;
   const Value images = clip_input(g, 1, o.height, o.width, o.net.frames);
   g.output("flow2", scale(g, motionnet(g, params, images, o.net).at(kFinestLevel), kFlowScale));
-  return make_plan(g, {.device = device});
+  return make_plan(g, options);
 }
 
 std::vector<std::string> term_names(const TrainConfig& c) {

@@ -29,7 +29,7 @@ struct FlowNetOptions {
   int64_t height = 0, width = 0;
   MotionNetOptions net;
 };
-Plan plan_flow(const FlowNetOptions& options, ParamStore& params, const std::string& device);
+Plan plan_flow(const FlowNetOptions& net, ParamStore& params, const PlanOptions& options);
 
 // Names of the loss terms in order: "pixel2", ..., "ssim6", those that are switched on.
 std::vector<std::string> term_names(const TrainConfig& config);

@@ -8,16 +8,15 @@
 #include <vector>
 
 #include "apps/support/program.h"
+#include "core/error.h"
 #include "core/libraries.h"
 #include "core/rng.h"
 
 namespace millrace {
 
-namespace {
-
-// Of the running program's file: the build to the last bit, engine included, since that is linked in.
-std::string program_hash() {
-  std::ifstream file("/proc/self/exe", std::ios::binary);
+std::string file_hash(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail(ErrorKind::data, {path, "a file to read", "none", ""});
   uint64_t hash = 0;
   std::vector<char> block(1 << 20);
   while (file.read(block.data(), static_cast<std::streamsize>(block.size())) || file.gcount() > 0) {
@@ -26,11 +25,9 @@ std::string program_hash() {
   return fmt::format("{:016x}", hash);
 }
 
-}  // namespace
-
 std::string environment_json(const Device& device, const std::string& plans) {
   return nlohmann::json{{"millrace", version()},
-                        {"program", program_hash()},
+                        {"program", file_hash("/proc/self/exe")},  // the build, engine included
                         {"compiler", __VERSION__},
                         {"libraries", library_versions()},
                         {"device", device.description()},

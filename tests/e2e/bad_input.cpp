@@ -56,7 +56,8 @@ TEST_CASE("sizes that the network cannot have, with those near") {
   require_no_run(folder, synthetic("--height 32"), {2, {"--height", "32", "64"}});
   require_no_run(folder, synthetic("--width -64"), {2, {"--width", "-64", "64"}});
   require_no_run(folder, synthetic("--width 99999999968"), {2, {"--width", "99999999968"}});
-  require_failure(flow(words("--weights x --data y --out z --height 100")),
+  const fs::path w = small_run(folder, "weights", "--iterations 0");
+  require_failure(flow({"--weights", w.string(), "--data", "y", "--out", "z", "--height", "100"}),
                   {2, {"--height", "100", "96", "128"}});
 }
 
@@ -155,7 +156,7 @@ TEST_CASE("one broken folder does not lose the flow of the others") {
   const json line = parse_only_line(result.out);
   CHECK(line.at("failed") == 1);
   CHECK(line.at("flows") == 2);
-  CHECK(names_in(folder / "out/b").size() == 2);
+  CHECK(flow_names_in(folder / "out/b").size() == 2);
 }
 
 TEST_CASE("videos that are none, or hold one frame") {
@@ -199,7 +200,7 @@ TEST_CASE("of a truncated video the frames before the damage are used, with a wa
   INFO(cut.err);
   CHECK(cut.code == 0);
   CHECK_THAT(cut.err, Contains("cut.avi"));
-  const auto names = names_in(folder / "out/cut");
+  const auto names = flow_names_in(folder / "out/cut");
   CHECK(names.size() >= 3);
   CHECK(names.size() < 9);
   for (const std::string& name : names)

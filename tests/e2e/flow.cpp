@@ -3,6 +3,8 @@
 #include <signal.h>
 
 #include <cmath>
+#include <map>
+#include <memory>
 
 #include "tests/catch.h"
 #include "tests/e2e/support/scene.h"
@@ -84,16 +86,16 @@ TEST_CASE("a flow file per pair, from 1, in a folder of the video's name") {
   write_frames(folder / "clips/two", {9, 2}, {64, 64});
   require_flow(w, folder / "clips/one/", folder / "a");
   CHECK(names_in(folder / "a") == std::vector<std::string>{"one"});
-  CHECK(names_in(folder / "a/one") == flow_names(4));
+  CHECK(flow_names_in(folder / "a/one") == flow_names(4));
   require_flow(w, folder / "clips", folder / "b", "--format flo");
   CHECK(names_in(folder / "b") == std::vector<std::string>{"one", "two"});
-  CHECK(names_in(folder / "b/two") == flow_names(1));
+  CHECK(flow_names_in(folder / "b/two") == flow_names(1));
   CHECK((bytes_of(folder / "b/one/flow_00003.flo") == bytes_of(folder / "a/one/flow_00003.flo")));
   require_flow(w, folder / "clips/two", folder / "c", "--format png");
-  CHECK(names_in(folder / "c/two") == flow_names(1, "png"));
+  CHECK(flow_names_in(folder / "c/two") == flow_names(1, "png"));
   CHECK(read_image((folder / "c/two/flow_00001.png").string()).size() == Size{64, 64});
   require_flow(w, folder / "clips/two", folder / "d", "--format flo,png");
-  CHECK(names_in(folder / "d/two").size() == 2);
+  CHECK(flow_names_in(folder / "d/two").size() == 2);
 }
 
 TEST_CASE("weights are a file, a checkpoint or a run") {
@@ -123,8 +125,8 @@ TEST_CASE("windows of 11 frames share one frame, and the last repeats its last f
   write_frames(folder / "five", {10, 5}, {64, 64});
   for (const char* name : {"long", "head", "tail", "pair", "five"})
     require_flow(w, folder / name, folder / "out");
-  CHECK(names_in(folder / "out/long") == flow_names(14));
-  CHECK(names_in(folder / "out/pair") == flow_names(1));
+  CHECK(flow_names_in(folder / "out/long") == flow_names(14));
+  CHECK(flow_names_in(folder / "out/pair") == flow_names(1));
   const auto names = flow_names(14);
   for (size_t k = 0; k < 14; ++k) {
     const fs::path same = k < 10 ? folder / "out/head" / names[k] : folder / "out/tail" / names[k - 10];
@@ -172,9 +174,9 @@ TEST_CASE("frames that are no multiples of 32 are resized to the nearest, or to 
   require_flow(w, folder / "odd", folder / "out", "--native");
   require_flow(w, folder / "near", folder / "out", "--native");
   CHECK((bytes_of(folder / "out/odd/flow_00001.flo") == bytes_of(folder / "out/near/flow_00001.flo")));
-  require_flow(w, folder / "odd", folder / "out", "--native --height 96 --width 128");
+  require_flow(w, folder / "odd", folder / "given", "--native --height 96 --width 128");
   require_flow(w, folder / "wide", folder / "out", "--native");
-  CHECK((bytes_of(folder / "out/odd/flow_00001.flo") == bytes_of(folder / "out/wide/flow_00001.flo")));
+  CHECK((bytes_of(folder / "given/odd/flow_00001.flo") == bytes_of(folder / "out/wide/flow_00001.flo")));
   write_frames(folder / "small", {0, 2}, {20, 30});
   require_flow(w, folder / "small", folder / "out");
   CHECK(read_flo((folder / "out/small/flow_00001.flo").string()).size() == Size{20, 30});
@@ -235,21 +237,54 @@ TEST_CASE("validation and motionnet-flow agree on the error of synthetic clips")
         Approx(second.at("zero_flow_epe").get<double>()).epsilon(1e-6));
 }
 
-TEST_CASE("a signal stops it between two flows") {
+TEST_CASE("a signal stops it, what is finished is whole, and the next run goes on") {
   const TemporaryFolder folder;
   const fs::path w = weights(folder);
-  Process process("motionnet-flow", words("--data synthetic:count=100000 --threads 1 --weights " +
-                                          w.string() + " --out " + (folder / "out").string()));
-  while (process.running() && names_in(folder / "out").size() < 3) {
+  const auto start = [&](const std::string& out, int count) {
+    return std::make_unique<Process>(
+        "motionnet-flow",
+        words("--data synthetic:count=" + std::to_string(count) + " --threads 1 --weights " + w.string() +
+              " --out " + (folder / out).string()));
+  };
+  const auto finished = [&](const std::string& out) {
+    auto names = names_in(folder / out);
+    std::erase_if(names, [](const std::string& name) { return name[0] == '.'; });
+    return names;
+  };
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    CAPTURE(signal);
+    const std::string out = "out" + std::to_string(signal);
+    const auto process = start(out, 400);
+    while (process->running() && finished(out).size() < 3) {
+    }
+    process->kill(signal);
+    const Result result = process->wait();
+    if (signal == SIGTERM) {
+      CHECK(result.code == 75);
+      CHECK_THAT(last_line(result.err), Contains("stopped by a signal"));
+      CHECK(finished(out) == names_in(folder / out));  // nothing in the making is left
+    }
+    const auto before = finished(out);
+    REQUIRE(before.size() < 400);
+    std::map<std::string, fs::file_time_type> times;
+    for (const std::string& item : before) {
+      CHECK(flow_names_in(folder / out / item) == flow_names(1));
+      times[item] = fs::last_write_time(folder / out / item / "flow_00001.flo");
+    }
+    const Result rest = start(out, 400)->wait();
+    INFO(rest.err);
+    REQUIRE(rest.code == 0);
+    CHECK_THAT(rest.out,
+               Contains("400 videos") && Contains(std::to_string(before.size()) + " finished before"));
+    CHECK(names_in(folder / out).size() == 400);
+    for (const auto& [item, time] : times)
+      CHECK((fs::last_write_time(folder / out / item / "flow_00001.flo") == time));
   }
-  process.kill(SIGTERM);
-  const Result result = process.wait();
-  CHECK(result.code == 75);
-  CHECK_THAT(last_line(result.err), Contains("stopped by a signal"));
-  for (const std::string& item : names_in(folder / "out")) {
-    const auto names = names_in(folder / "out" / item);
-    CHECK(names.size() <= 1);
-    for (const std::string& name : names) CHECK_NOTHROW(read_flo((folder / "out" / item / name).string()));
+  CHECK(start("whole", 400)->wait().code == 0);
+  for (const std::string& item : names_in(folder / "whole")) {
+    const std::string whole = bytes_of(folder / "whole" / item / "flow_00001.flo");
+    CHECK((bytes_of(folder / ("out" + std::to_string(SIGTERM)) / item / "flow_00001.flo") == whole));
+    CHECK((bytes_of(folder / ("out" + std::to_string(SIGKILL)) / item / "flow_00001.flo") == whole));
   }
 }
 
@@ -259,7 +294,7 @@ TEST_CASE("a real video of 320x240 gives one flow per pair of its frames") {
   const TemporaryFolder folder;
   const fs::path w = weights(folder);
   require_flow(w, *video, folder / "out", "--native");
-  const auto names = names_in(folder / "out/v_Biking_g05_c02");
+  const auto names = flow_names_in(folder / "out/v_Biking_g05_c02");
   CHECK(names == flow_names(static_cast<int>(names.size())));
   CHECK(names.size() > 50);
   CHECK(read_flo((folder / "out/v_Biking_g05_c02" / names.back()).string()).size() == Size{128, 160});

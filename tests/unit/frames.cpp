@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "data/flow_files.h"
 #include "data/frame_cache.h"
 #include "data/frame_folder.h"
 #include "data/source.h"
@@ -188,6 +189,50 @@ TEST_CASE("flow beside the frames is their truth") {
                open(folder.path()).source->read({.item = 0, .first = 0, .count = 3, .want_truth = true});
              }),
              Contains("flow11.flo") && Contains("7x6"));
+}
+
+TEST_CASE("KITTI's flow beside the frames is their truth and no frame; a .flo comes first") {
+  for (const char* pattern : {"{}.png", "frame{}.png", "img_{}.png"}) {
+    const TemporaryFolder folder;
+    write_frames(folder.path(), pattern, 10, 3);
+    Flow flow;
+    flow.reshape({6, 8});
+    std::fill(flow.uv.begin(), flow.uv.end(), 2.0f);
+    write_kitti_png(folder / "flow10.png", flow);
+    const SourcePtr source = open(folder.path()).source;
+    CHECK(source->path(0) == folder.path());
+    CHECK(source->length(0) == 3);
+    Clip clip = source->read({.item = 0, .first = 0, .count = 3, .want_truth = true});
+    CHECK(clip.truth.at(0).uv == flow.uv);
+    CHECK_FALSE(is_known(clip.truth.at(1).at(0, 0)));
+    std::fill(flow.uv.begin(), flow.uv.end(), 3.0f);
+    write_flo(folder / "flow10.flo", flow);
+    clip = open(folder.path()).source->read({.item = 0, .first = 0, .count = 3, .want_truth = true});
+    CHECK(clip.truth.at(0).uv == flow.uv);
+  }
+  // Alone they are frames as others are.
+  const TemporaryFolder folder;
+  write_frames(folder.path(), "flow{}.png", 1, 3);
+  CHECK(open(folder.path()).source->length(0) == 3);
+  CHECK_FALSE(open(folder.path()).source->has_truth());
+}
+
+TEST_CASE("what is left out is told with its path") {
+  const TemporaryFolder folder;
+  write_frames(folder / "good", "img_{}.png", 1, 3);
+  write_frames(folder / "short", "img_{}.png", 1, 1);
+  write_frames(folder / "gap", "img_{}.png", 1, 2);
+  fs::rename(folder / "gap/img_2.png", folder / "gap/img_3.png");
+  std::vector<std::string> paths;
+  open_source({.spec = folder.path(),
+               .min_frames = 2,
+               .warn = [](const std::string&) {},
+               .left_out =
+                   [&](const std::string& path, const std::string& reason) {
+                     paths.push_back(path);
+                     CHECK_THAT(reason, Contains(path.substr(path.rfind('/') + 1)));
+                   }});
+  CHECK(paths == std::vector<std::string>{folder / "gap", folder / "short"});
 }
 
 TEST_CASE("frames can be resized when read, and flow with them") {

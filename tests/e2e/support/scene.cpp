@@ -95,6 +95,13 @@ std::vector<std::string> names_in(const fs::path& folder) {
   return names;
 }
 
+std::vector<std::string> flow_names_in(const fs::path& folder) {
+  std::vector<std::string> names = names_in(folder);
+  INFO(folder);
+  if (!names.empty()) REQUIRE(std::erase(names, "done.json") == 1);
+  return names;
+}
+
 json header_of(const fs::path& file) {
   const std::string bytes = bytes_of(file);
   uint64_t length = 0;

@@ -40,6 +40,9 @@ std::vector<json> metrics_of(const fs::path& run);
 void wait_for_lines(Process& process, const fs::path& run, size_t lines);
 json parse_only_line(const std::string& out);  // REQUIREs one line and nothing else
 std::vector<std::string> names_in(const fs::path& folder);
+// The same of a folder of motionnet-flow, without its done.json, which must be there; nothing when the folder
+// is not.
+std::vector<std::string> flow_names_in(const fs::path& folder);
 // The header of a safetensors file.
 json header_of(const fs::path& file);
 // The folder that checkpoints/latest names.
