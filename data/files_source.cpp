@@ -55,6 +55,7 @@ class FilesSource final : public ClipSource {
     return found.folder ? static_cast<int64_t>(found.folder->frames.size()) : index_of(item).frames;
   }
   void read(const ClipRange& range, Clip& clip) const override;
+  std::vector<FramePtr> borrow(const ClipRange& range) const override;
 
   // Leaves out items; only before others know this source.
   void keep(const std::vector<bool>& kept);
@@ -132,7 +133,8 @@ Frames FilesSource::video_part(int64_t item, int64_t part) const {
 
 Frames FilesSource::folder_frame(int64_t item, int64_t frame) const {
   return cache_.get({at(item).key, frame}, [&] {
-    Image image = read_image(at(item).folder->frames[static_cast<size_t>(frame)].string());
+    Image image = cache_.spare();
+    read_image(at(item).folder->frames[static_cast<size_t>(frame)].string(), image);
     std::vector<Image> frames;
     keep_frame(image, frames);
     return frames;
@@ -156,23 +158,21 @@ Flow FilesSource::truth_of(const Item& item, int64_t frame, Size size) const {
   return unknown;
 }
 
-void FilesSource::read(const ClipRange& range, Clip& clip) const {
+std::vector<FramePtr> FilesSource::borrow(const ClipRange& range) const {
   const Item& item = at(range.item);
   const int64_t frames = length(range.item);
   const int64_t first = std::clamp<int64_t>(range.first, 0, frames - 1);
   const int64_t count = std::min(range.count, frames - first);
-  clip.frames.resize(static_cast<size_t>(count));
-  clip.truth.clear();
   const int64_t part_frames = item.folder ? 1 : frames_in_part(index_of(range.item));
+  std::vector<FramePtr> clip;
   Frames part;
-  for (int64_t k = 0; k < count; ++k) {
-    const int64_t frame = first + k;
+  for (int64_t frame = first; frame < first + count; ++frame) {
     if (!part || frame % part_frames == 0) {
       part = item.folder ? folder_frame(range.item, frame) : video_part(range.item, frame / part_frames);
     }
-    Image& image = clip.frames[static_cast<size_t>(k)];
-    image = (*part)[static_cast<size_t>(frame % part_frames)];
-    const Size size = clip.frames.front().size();
+    const Image& image = (*part)[static_cast<size_t>(frame % part_frames)];
+    clip.emplace_back(part, &image);
+    const Size size = clip.front()->size();
     if (image.size() != size) {
       fail(ErrorKind::data,
            {.where = item.folder->frames[static_cast<size_t>(frame)].string(),
@@ -180,9 +180,19 @@ void FilesSource::read(const ClipRange& range, Clip& clip) const {
             .got = fmt::format("{}x{}", image.width, image.height)});
     }
   }
-  for (int64_t k = 0; range.want_truth && k + 1 < count; ++k) {
-    clip.truth.push_back(truth_of(item, first + k, clip.frames.front().size()));
-  }
+  clip.resize(static_cast<size_t>(std::max(range.count, count)), clip.back());
+  return clip;
+}
+
+void FilesSource::read(const ClipRange& range, Clip& clip) const {
+  const std::vector<FramePtr> frames = borrow(range);
+  clip.frames.resize(frames.size());
+  for (size_t k = 0; k < frames.size(); ++k) clip.frames[k] = *frames[k];
+  clip.truth.clear();
+  const int64_t last = length(range.item) - 1, first = std::clamp<int64_t>(range.first, 0, last);
+  const int64_t pairs = std::min(range.count - 1, last - first);
+  for (int64_t k = 0; range.want_truth && k < pairs; ++k)
+    clip.truth.push_back(truth_of(at(range.item), first + k, clip.frames.front().size()));
   pad_clip(range, clip);
 }
 

@@ -1,6 +1,19 @@
 #include "data/frame_cache.h"
 
 namespace millrace {
+namespace {
+
+constexpr size_t kSpare = 32;
+
+}  // namespace
+
+Image FrameCache::spare() {
+  const std::lock_guard lock(mutex_);
+  if (spare_.empty()) return {};
+  Image image = std::move(spare_.back());
+  spare_.pop_back();
+  return image;
+}
 
 Frames FrameCache::get(const Key& key, const std::function<std::vector<Image>()>& decode) {
   std::unique_lock lock(mutex_);
@@ -13,9 +26,9 @@ Frames FrameCache::get(const Key& key, const std::function<std::vector<Image>()>
   }
   entries_[key];
   lock.unlock();
-  Frames frames;
+  std::shared_ptr<std::vector<Image>> frames;
   try {
-    frames = std::make_shared<const std::vector<Image>>(decode());
+    frames = std::make_shared<std::vector<Image>>(decode());
   } catch (...) {
     lock.lock();
     entries_.erase(key);
@@ -32,6 +45,12 @@ Frames FrameCache::get(const Key& key, const std::function<std::vector<Image>()>
   while (bytes_ > max_bytes_ && uses_.size() > 1) {
     const auto oldest = entries_.find(uses_.back());
     bytes_ -= oldest->second.bytes;
+    // Nobody else has it, and nobody can get it: the lock is held.
+    if (oldest->second.frames.use_count() == 1) {
+      for (Image& image : *oldest->second.frames) {
+        if (spare_.size() < kSpare) spare_.push_back(std::move(image));
+      }
+    }
     entries_.erase(oldest);
     uses_.pop_back();
   }

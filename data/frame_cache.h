@@ -28,9 +28,12 @@ class FrameCache {
   // themselves. Forgets what was used longest ago when over the limit; who holds frames keeps them.
   Frames get(const Key& key, const std::function<std::vector<Image>()>& decode);
 
+  // An image to decode into, with the memory of one that was forgotten when there is such.
+  Image spare();
+
  private:
   struct Entry {
-    Frames frames;  // null while a thread decodes
+    std::shared_ptr<std::vector<Image>> frames;  // null while a thread decodes
     int64_t bytes = 0;
     std::list<Key>::iterator use;
   };
@@ -41,6 +44,7 @@ class FrameCache {
   std::map<Key, Entry> entries_;
   std::list<Key> uses_;  // the last used first
   int64_t bytes_ = 0;
+  std::vector<Image> spare_;
 };
 
 }  // namespace millrace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "core/error.h"
@@ -75,6 +76,68 @@ ClipGeometry draw_geometry(const GeometryOptions& options, Size source, RandomSt
   }
   if (crop == Crop::multi_scale) geometry.window = draw_multi_scale(options.network, frame, draws);
   return geometry;
+}
+
+namespace {
+
+// Rows of a frame's window, after all resizing.
+struct Rows {
+  const uint8_t* first = nullptr;
+  int64_t pitch = 0;  // bytes
+};
+
+Rows window_rows(const ClipGeometry& geometry, const Image& frame, Image& scratch) {
+  if (frame.size() == geometry.resized && geometry.window.size == geometry.output) {
+    return {.first = frame.at(geometry.window.top, geometry.window.left), .pitch = 3 * frame.width};
+  }
+  resize_bilinear(frame, {.size = geometry.resized, .window = geometry.window}, scratch);
+  if (geometry.window.size != geometry.output) {
+    Image resized;
+    resize_bilinear(scratch, geometry.output, resized);
+    scratch = std::move(resized);
+  }
+  return {.first = scratch.pixels.data(), .pitch = 3 * scratch.width};
+}
+
+// Three bytes of each pixel to every `step`-th byte. Four at once where the fourth lies in memory of the row,
+// and is written over later: by the next frame.
+struct RowCopy {
+  int64_t pixels = 0;
+  int64_t step = 0;
+  bool mirror = false;
+  bool last_frame = false;
+};
+
+void copy_row(const uint8_t* in, uint8_t* out, const RowCopy& row) {
+  const int64_t in_step = row.mirror ? -3 : 3;
+  if (row.mirror) in += 3 * (row.pixels - 1);
+  const auto exactly = [&](int64_t first, int64_t end) {
+    for (int64_t j = first; j < end; ++j) std::memcpy(out + j * row.step, in + j * in_step, 3);
+  };
+  if (row.last_frame) return exactly(0, row.pixels);
+  const int64_t row_end = row.mirror ? 0 : row.pixels - 1;  // its fourth byte may lie outside the image
+  exactly(row_end, row_end + 1);
+  for (int64_t j = row_end == 0 ? 1 : 0; j < (row_end == 0 ? row.pixels : row_end); ++j) {
+    std::memcpy(out + j * row.step, in + j * in_step, 4);
+  }
+}
+
+}  // namespace
+
+void write_clip(const ClipGeometry& geometry, const std::vector<FramePtr>& frames,
+                std::vector<Image>& scratch, uint8_t* out) {
+  const auto count = static_cast<int64_t>(frames.size());
+  scratch.resize(std::max(scratch.size(), frames.size()));
+  std::vector<Rows> rows;
+  for (size_t k = 0; k < frames.size(); ++k) rows.push_back(window_rows(geometry, *frames[k], scratch[k]));
+  const auto [height, width] = geometry.output;
+  // Row by row, so that what all frames write lies in the nearest cache.
+  for (int64_t i = 0; i < height; ++i, out += width * 3 * count) {
+    for (int64_t k = 0; k < count; ++k) {
+      copy_row(rows[static_cast<size_t>(k)].first + i * rows[static_cast<size_t>(k)].pitch, out + 3 * k,
+               {.pixels = width, .step = 3 * count, .mirror = geometry.mirror, .last_frame = k + 1 == count});
+    }
+  }
 }
 
 void apply_geometry(const ClipGeometry& geometry, Clip& clip, Image& scratch) {

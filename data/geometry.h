@@ -41,6 +41,11 @@ struct ClipGeometry {
 // already are left untouched, whatever the crop (mirroring apart).
 ClipGeometry draw_geometry(const GeometryOptions& options, Size source, RandomStream stream, int64_t sample);
 
+// The frames as the network takes them: out (H,W,3T) with channels B0 G0 R0 B1 ... To the bit what
+// apply_geometry makes of each frame, without making it. `scratch` is memory to reuse.
+void write_clip(const ClipGeometry& geometry, const std::vector<FramePtr>& frames,
+                std::vector<Image>& scratch, uint8_t* out);
+
 // Applies `geometry` to all frames and to the truth (whose vectors are scaled and mirrored along), in place.
 // `scratch` is memory to reuse.
 void apply_geometry(const ClipGeometry& geometry, Clip& clip, Image& scratch);

@@ -26,16 +26,25 @@ struct Tap {
 // here.
 enum class Axis { column, row };
 
-std::vector<Tap> make_taps(int64_t source, int64_t target, Axis axis) {
+// Of `target` coordinates those from `first` on, `count` of them.
+struct Extent {
+  int64_t source = 0;
+  int64_t target = 0;
+  int64_t first = 0;
+  int64_t count = 0;
+};
+
+std::vector<Tap> make_taps(const Extent& extent, Axis axis) {
+  const auto [source, target, begin, count] = extent;
   const double scale = 1.0 / (static_cast<double>(target) / static_cast<double>(source));
-  std::vector<Tap> taps(static_cast<size_t>(target));
-  for (int64_t x = 0; x < target; ++x) {
+  std::vector<Tap> taps(static_cast<size_t>(count));
+  for (int64_t x = begin; x < begin + count; ++x) {
     float fraction = static_cast<float>((static_cast<double>(x) + 0.5) * scale - 0.5);
     auto first = static_cast<int64_t>(std::floor(fraction));
     fraction -= static_cast<float>(first);
     if (axis == Axis::column && first < 0) first = 0, fraction = 0;
     if (axis == Axis::column && first >= source - 1) first = source - 1, fraction = 0;
-    taps[static_cast<size_t>(x)] = {
+    taps[static_cast<size_t>(x - begin)] = {
         .first = std::clamp<int64_t>(first, 0, source - 1),
         .second = std::clamp<int64_t>(first + 1, 0, source - 1),
         .weight_first = static_cast<int>(std::lrint((1.0f - fraction) * kWeightOne)),
@@ -56,12 +65,13 @@ void interpolate_row(const Image& image, int64_t i, const std::vector<Tap>& colu
   }
 }
 
-void halve(const Image& image, Image& result) {
+// The part of the halved image that begins at this row and column.
+void halve(const Image& image, const Window& part, Image& result) {
   const int64_t channels = image.channels;
   for (int64_t i = 0; i < result.height; ++i) {
     for (int64_t j = 0; j < result.width; ++j) {
-      const uint8_t* top = image.at(2 * i, 2 * j);
-      const uint8_t* bottom = image.at(2 * i + 1, 2 * j);
+      const uint8_t* top = image.at(2 * (part.top + i), 2 * (part.left + j));
+      const uint8_t* bottom = image.at(2 * (part.top + i) + 1, 2 * (part.left + j));
       uint8_t* out = result.at(i, j);
       for (int64_t c = 0; c < channels; ++c) {
         out[c] =
@@ -71,25 +81,42 @@ void halve(const Image& image, Image& result) {
   }
 }
 
+void check_inside(const Window& window, Size size) {
+  const auto [height, width] = window.size;
+  if (window.top >= 0 && window.left >= 0 && height >= 1 && width >= 1 &&
+      window.top + height <= size.height && window.left + width <= size.width) {
+    return;
+  }
+  fail(ErrorKind::data,
+       {.where = "crop",
+        .expected = fmt::format("a window inside {}x{} pixels", size.width, size.height),
+        .got = fmt::format("{}x{} at column {}, row {}", width, height, window.left, window.top)});
+}
+
 }  // namespace
 
 void resize_bilinear(const Image& image, Size size, Image& result) {
+  resize_bilinear(image, {.size = size, .window = {.size = size}}, result);
+}
+
+void resize_bilinear(const Image& image, const ResizedPart& part, Image& result) {
+  const auto& [size, window] = part;
   if (image.height < 1 || image.width < 1 || size.height < 1 || size.width < 1) {
     fail(ErrorKind::data,
          {.where = "resize",
           .expected = "sizes of at least 1x1",
           .got = fmt::format("{}x{} to {}x{}", image.width, image.height, size.width, size.height)});
   }
-  result.reshape(size, image.channels);
-  if (size == image.size()) {
-    result.pixels = image.pixels;
-    return;
-  }
-  if (image.height == 2 * size.height && image.width == 2 * size.width) return halve(image, result);
+  if (size == image.size()) return crop(image, window, result);
+  check_inside(window, size);
+  result.reshape(window.size, image.channels);
+  if (image.height == 2 * size.height && image.width == 2 * size.width) return halve(image, window, result);
 
-  const std::vector<Tap> columns = make_taps(image.width, size.width, Axis::column);
-  const std::vector<Tap> rows = make_taps(image.height, size.height, Axis::row);
-  const auto row_length = static_cast<size_t>(size.width * image.channels);
+  const std::vector<Tap> columns =
+      make_taps({image.width, size.width, window.left, window.size.width}, Axis::column);
+  const std::vector<Tap> rows =
+      make_taps({image.height, size.height, window.top, window.size.height}, Axis::row);
+  const auto row_length = static_cast<size_t>(window.size.width * image.channels);
   // The last two interpolated source rows; most output rows need the same ones again.
   std::vector<int> first_row(row_length), second_row(row_length);
   int64_t first = -1, second = -1;
@@ -122,14 +149,8 @@ Image resize_bilinear(const Image& image, Size size) {
 }
 
 void crop(const Image& image, const Window& window, Image& result) {
+  check_inside(window, image.size());
   const auto [height, width] = window.size;
-  if (window.top < 0 || window.left < 0 || height < 1 || width < 1 || window.top + height > image.height ||
-      window.left + width > image.width) {
-    fail(ErrorKind::data,
-         {.where = "crop",
-          .expected = fmt::format("a window inside {}x{} pixels", image.width, image.height),
-          .got = fmt::format("{}x{} at column {}, row {}", width, height, window.left, window.top)});
-  }
   result.reshape(window.size, image.channels);
   const auto row_bytes = static_cast<size_t>(width * image.channels);
   for (int64_t i = 0; i < height; ++i) {

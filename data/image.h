@@ -47,9 +47,11 @@ struct Window {
 // to 8. Errors (data): missing, empty, truncated, of another kind, over 2^28 pixels, or claiming more pixels
 // than the bytes of the file can hold.
 Image read_image(const std::string& path);
+void read_image(const std::string& path, Image& result);  // keeps the memory of `result` where that is enough
 
 // The same from memory; `name` is what errors call it.
 Image decode_image(std::string_view bytes, const std::string& name);
+void decode_image(std::string_view bytes, const std::string& name, Image& result);
 
 // Writes an 8-bit PNG of 1 or 3 channels, complete or not at all. Errors (runtime): the disk.
 void write_png(const std::string& path, const Image& image);
@@ -58,6 +60,12 @@ void write_png(const std::string& path, const Image& image);
 // 11 bits, no smoothing when shrinking, except an exact halving of both axes, which averages 2 x 2.
 void resize_bilinear(const Image& image, Size size, Image& result);
 Image resize_bilinear(const Image& image, Size size);
+// Of that result only the part `window`, at the cost of that part. It must lie inside `size`.
+struct ResizedPart {
+  Size size = {};
+  Window window = {};
+};
+void resize_bilinear(const Image& image, const ResizedPart& part, Image& result);
 
 // Each result pixel is the mean over the rectangle of the image that it covers, as cv::resize(INTER_AREA):
 // shrinks without aliasing. An axis that grows is interpolated instead.

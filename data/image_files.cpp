@@ -50,8 +50,8 @@ void check_claimed_size(int64_t width, int64_t height, size_t file_bytes, const 
   }
 }
 
-Image decode_jpeg(std::string_view bytes, const std::string& name) {
-  const std::unique_ptr<void, int (*)(tjhandle)> decoder(tjInitDecompress(), tjDestroy);
+void decode_jpeg(std::string_view bytes, const std::string& name, Image& image) {
+  thread_local const std::unique_ptr<void, int (*)(tjhandle)> decoder(tjInitDecompress(), tjDestroy);
   if (!decoder)
     fail(ErrorKind::runtime, {.where = name, .expected = "a JPEG decoder", .got = tjGetErrorStr2(nullptr)});
   int width = 0, height = 0, subsampling = 0, colorspace = 0;
@@ -60,14 +60,12 @@ Image decode_jpeg(std::string_view bytes, const std::string& name) {
     fail_image(name, "a JPEG header", tjGetErrorStr2(decoder.get()));
   }
   check_claimed_size(width, height, bytes.size(), name);
-  Image image;
   image.reshape({height, width}, 3);
   // Warnings count as errors: a truncated file gives one, and gray for what is missing.
   if (tjDecompress2(decoder.get(), unsigned_data(bytes), bytes.size(), image.pixels.data(), width, 0, height,
                     TJPF_BGR, TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS) != 0) {
     fail_image(name, "a whole JPEG image", tjGetErrorStr2(decoder.get()));
   }
-  return image;
 }
 
 // stb puts bytes of the file into it (an unknown chunk's name), and sometimes fails without one.
@@ -98,11 +96,7 @@ Image decode_png(std::string_view bytes, const std::string& name) {
   return image;
 }
 
-}  // namespace
-
-Image decode_image(std::string_view bytes, const std::string& name) {
-  if (bytes.empty()) fail_image(name, "an image", "an empty file");
-  if (bytes.starts_with("\xFF\xD8\xFF")) return decode_jpeg(bytes, name);
+Image decode_other(std::string_view bytes, const std::string& name) {
   if (bytes.starts_with("P5") || bytes.starts_with("P6")) return decode_pnm(bytes, name, kMaxPixels);
   if (bytes.starts_with("BM")) return decode_bmp(bytes, name, kMaxPixels);
   const bool known = bytes.starts_with("\x89PNG");
@@ -110,6 +104,31 @@ Image decode_image(std::string_view bytes, const std::string& name) {
   return decode_png(bytes, name);
 }
 
-Image read_image(const std::string& path) { return decode_image(read_file(path, kMaxFileBytes), path); }
+}  // namespace
+
+void decode_image(std::string_view bytes, const std::string& name, Image& result) {
+  if (bytes.empty()) fail_image(name, "an image", "an empty file");
+  if (bytes.starts_with("\xFF\xD8\xFF")) {
+    decode_jpeg(bytes, name, result);
+    return;
+  }
+  result = decode_other(bytes, name);
+}
+
+Image decode_image(std::string_view bytes, const std::string& name) {
+  Image result;
+  decode_image(bytes, name, result);
+  return result;
+}
+
+void read_image(const std::string& path, Image& result) {
+  decode_image(read_file(path, kMaxFileBytes), path, result);
+}
+
+Image read_image(const std::string& path) {
+  Image result;
+  read_image(path, result);
+  return result;
+}
 
 }  // namespace millrace

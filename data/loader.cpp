@@ -30,6 +30,7 @@ struct Slot {
 struct Workspace {
   Clip clip;
   Image scratch;
+  std::vector<Image> resized;
 };
 
 void check_options(const LoaderOptions& options) {
@@ -197,12 +198,22 @@ void Loader::Impl::make_sample(int64_t sample, Workspace& workspace, Slot& slot)
     Draws draws(random_stream(options_.seed, "loader.start"), sample);
     first = draws.below(std::max<int64_t>(1, length - options_.frames + 1));
   }
+  const ClipRange range{
+      .item = item, .first = first, .count = options_.frames, .want_truth = options_.want_truth};
+  const auto geometry_of = [&](const Image& frame) {
+    return draw_geometry(options_.geometry, frame.size(), random_stream(options_.seed, "loader.geometry"),
+                         sample);
+  };
+  if (!options_.want_truth) {
+    const std::vector<FramePtr> frames = source_->borrow(range);
+    const int64_t place = (sample - start_) % options_.batch;
+    write_clip(geometry_of(*frames.front()), frames, workspace.resized,
+               slot.frames.data() + place * frame_values());
+    return;
+  }
   Clip& clip = workspace.clip;
-  source_->read({.item = item, .first = first, .count = options_.frames, .want_truth = options_.want_truth},
-                clip);
-  const ClipGeometry geometry = draw_geometry(options_.geometry, clip.frames.front().size(),
-                                              random_stream(options_.seed, "loader.geometry"), sample);
-  apply_geometry(geometry, clip, workspace.scratch);
+  source_->read(range, clip);
+  apply_geometry(geometry_of(clip.frames.front()), clip, workspace.scratch);
   write_sample((sample - start_) % options_.batch, clip, slot);
 }
 

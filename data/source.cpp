@@ -40,6 +40,11 @@ class ItemSubset final : public ClipSource {
     inside.item = inner(range.item);
     source_->read(inside, clip);
   }
+  std::vector<FramePtr> borrow(const ClipRange& range) const override {
+    ClipRange inside = range;
+    inside.item = inner(range.item);
+    return source_->borrow(inside);
+  }
 
  private:
   int64_t inner(int64_t item) const { return items_.at(static_cast<size_t>(item)); }
@@ -67,22 +72,40 @@ class FramePart final : public ClipSource {
     return whole > held_out_ ? whole - held_out_ : whole;
   }
   void read(const ClipRange& range, Clip& clip) const override {
+    source_->read(inside(range), clip);
+    pad_clip(range, clip);
+  }
+  std::vector<FramePtr> borrow(const ClipRange& range) const override {
+    std::vector<FramePtr> frames = source_->borrow(inside(range));
+    frames.resize(static_cast<size_t>(range.count), frames.back());
+    return frames;
+  }
+
+ private:
+  ClipRange inside(const ClipRange& range) const {
     const int64_t frames = length(range.item);
     const int64_t start = part_ == Part::last ? source_->length(range.item) - held_out_ : 0;
     ClipRange inside = range;
     inside.first = start + std::min(range.first, frames - 1);
     inside.count = std::min(range.count, start + frames - inside.first);
-    source_->read(inside, clip);
-    pad_clip(range, clip);
+    return inside;
   }
 
- private:
   SourcePtr source_;
   Part part_;
   int64_t held_out_;
 };
 
 }  // namespace
+
+std::vector<FramePtr> ClipSource::borrow(const ClipRange& range) const {
+  ClipRange frames = range;
+  frames.want_truth = false;
+  Clip clip = read(frames);
+  std::vector<FramePtr> shared;
+  for (Image& frame : clip.frames) shared.push_back(std::make_shared<const Image>(std::move(frame)));
+  return shared;
+}
 
 void pad_clip(const ClipRange& range, Clip& clip) {
   clip.frames.reserve(static_cast<size_t>(range.count));

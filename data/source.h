@@ -25,6 +25,8 @@ struct Clip {
   std::vector<Flow> truth;    // `count - 1` where wanted and there is truth: frame k to k + 1; else empty
 };
 
+using FramePtr = std::shared_ptr<const Image>;
+
 // All functions may be called from several threads at once. Errors name the file and are of kind data.
 class ClipSource {
  public:
@@ -42,6 +44,10 @@ class ClipSource {
   // Fills `clip`, reusing its memory. Frames past the end of an item repeat the last one; flow into or
   // between repeated frames is unknown.
   virtual void read(const ClipRange& range, Clip& clip) const = 0;
+
+  // The same frames without truth, shared with the source where it has them in memory, for who does not
+  // change them.
+  virtual std::vector<FramePtr> borrow(const ClipRange& range) const;
 
   Clip read(const ClipRange& range) const {
     Clip clip;
