@@ -10,6 +10,7 @@
 
 #include "apps/motionnet/estimator.h"
 #include "apps/motionnet/kernel_settings.h"
+#include "apps/motionnet/net_file.h"
 #include "apps/motionnet/sources.h"
 #include "apps/motionnet/trainer.h"
 #include "apps/support/program.h"
@@ -17,6 +18,8 @@
 
 namespace millrace {
 namespace {
+
+using nlohmann::json;
 
 struct Arguments {
   TrainConfig flags;
@@ -88,9 +91,10 @@ TrainConfig resume_config(Arguments& a) {
   if (!a.config_file.empty()) read_toml(read_file(a.config_file, 1 << 20), a.config_file, config.options());
   copy_given(a.table, a.given, config.options());
   make_absolute(config);
-  const std::set<std::string> free = {
-      "iterations",       "loader_threads", "threads",        "device",           "checkpoint_every",
-      "keep_checkpoints", "validate_every", "pictures_every", "validation_clips", "epe_border"};
+  const std::set<std::string> free = {"iterations",       "max_seconds",    "loader_threads",
+                                      "threads",          "device",         "checkpoint_every",
+                                      "keep_checkpoints", "validate_every", "pictures_every",
+                                      "validation_clips", "epe_border"};
   const OptionTable was = stored.options(), is = config.options();
   for (size_t k = 0; k < was.size(); ++k) {
     if (value_text(was[k]) == value_text(is[k]) || free.count(was[k].key)) continue;
@@ -107,14 +111,27 @@ bool was_given(const Arguments& a, const std::string& key) {
   return false;
 }
 
-int validate(const Arguments& a, TrainConfig config) {
+SafetensorsReader open_weights(const Arguments& a, const TrainConfig& config) {
   const std::string from = !a.weights.empty() ? a.weights : !config.init.empty() ? config.init : a.run.out;
   if (from.empty())
     fail(ErrorKind::usage, {"--validate", "--weights with a file, checkpoint or run", "none", ""});
-  const SafetensorsReader file(resolve_weights(from));
+  return SafetensorsReader(resolve_weights(from));
+}
+
+// To validate, the net is that of the weights.
+void take_net_of_weights(const Arguments& a, TrainConfig& config) {
+  const SafetensorsReader file = open_weights(a, config);
   const MotionNetOptions net = net_of_weights(file);
   if (!was_given(a, "channels")) config.channels = net.channels;
   if (!was_given(a, "frames")) config.frames = net.frames;
+  if (!was_given(a, "net")) config.net = name_of(net.kind);
+  if (!was_given(a, "small_displacement")) config.small_displacement = net.small_displacement;
+  if (!was_given(a, "smooth_conv")) config.smooth_conv = net.smooth_conv;
+  check_same_layers(file, net_options(config));
+}
+
+int validate(const Arguments& a, const TrainConfig& config) {
+  const SafetensorsReader file = open_weights(a, config);
   const auto device = make_device(config.device);
   State state(*device);
   ParamStore params;
@@ -152,25 +169,29 @@ int print_plan(const Arguments& a, const TrainConfig& config) {
   return 0;
 }
 
+json read_result(const std::filesystem::path& file) {
+  json parsed = json::parse(read_file(file, 1 << 20), nullptr, false);
+  if (!parsed.is_object()) fail(ErrorKind::data, {file.string(), "a JSON object", "something else", ""});
+  return parsed;
+}
+
 // Whether the folder holds a run that is through, so that a second --resume only says so.
 bool is_complete(const std::string& out, const TrainConfig& config) {
   const auto latest = latest_checkpoint(out);
-  return latest && latest->step >= config.iterations &&
-         std::filesystem::exists(std::filesystem::path(out) / "result.json");
-}
-
-std::string one_line(const std::filesystem::path& json) {
-  const auto parsed = nlohmann::json::parse(read_file(json, 1 << 20), nullptr, false);
-  if (parsed.is_discarded()) fail(ErrorKind::data, {json.string(), "JSON", "something else", ""});
-  return parsed.dump();
+  const std::filesystem::path file = std::filesystem::path(out) / "result.json";
+  if (!latest || !std::filesystem::exists(file)) return false;
+  if (latest->step >= config.iterations) return true;
+  const json result = read_result(file);
+  return config.max_seconds > 0 && result.value("steps", int64_t{0}) == latest->step &&
+         result.value("seconds", 0.0) >= config.max_seconds;
 }
 
 int train(const Arguments& a, const TrainConfig& config) {
   if (a.run.out.empty()) fail(ErrorKind::usage, {"--out", "a folder for the run", "nothing", ""});
   std::string result;
   if (a.run.resume && is_complete(a.run.out, config)) {
-    log_info("the run is complete; more --iterations would go on with it");
-    result = one_line(std::filesystem::path(a.run.out) / "result.json");
+    log_info("the run is complete; more --iterations or --max-seconds would go on with it");
+    result = read_result(std::filesystem::path(a.run.out) / "result.json").dump();
   } else {
     Trainer trainer(config, a.run);
     if (const int code = trainer.run(); code != 0) return code;
@@ -184,12 +205,12 @@ int train(const Arguments& a, const TrainConfig& config) {
 }
 
 int run(Arguments& a) {
-  const TrainConfig config = a.run.resume ? resume_config(a) : resolve(a);
+  TrainConfig config = a.run.resume ? resume_config(a) : resolve(a);
   if (a.print_config) {
-    TrainConfig copy = config;
-    fmt::print("{}", to_toml(copy.options()));
+    fmt::print("{}", to_toml(config.options()));
     return 0;
   }
+  if (a.validate) take_net_of_weights(a, config);
   check_config(config);
   set_threads(config.threads);
   if (!a.weights.empty() && !a.validate) {

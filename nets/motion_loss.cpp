@@ -30,7 +30,7 @@ void check(const Graph& g, Value images, const MotionNetFlows& flows, const Moti
   if (!options.pixel && !options.smoothness && !options.ssim) {
     fail(ErrorKind::usage, {"motion_loss", "at least one kind of term", "none", ""});
   }
-  for (int level = kFinestLevel; level <= kCoarsestLevel; ++level) {
+  for (int level = kFinestLevel; level <= flows.coarsest; ++level) {
     const int64_t factor = int64_t{1} << (level - 1);
     const Shape expected{x[0], x[1] / factor, x[2] / factor, 2 * K};
     const Shape& flow = g.shape(flows.at(level));
@@ -95,7 +95,7 @@ MotionLoss motion_loss(Graph& g, Value images, const MotionNetFlows& flows,
   const bool uses_images = options.pixel || options.ssim;
   if (options.lrn && uses_images) images = lrn(g, images);
   MotionLoss result;
-  for (int level = kFinestLevel; level <= kCoarsestLevel; ++level) {
+  for (int level = kFinestLevel; level <= flows.coarsest; ++level) {
     add_level(g, images, flows.at(level), level, options, result.terms);
   }
   std::vector<Value> values;

@@ -1,4 +1,4 @@
-// The unsupervised loss of MotionNet: how well its flows explain a clip, at five scales.
+// The unsupervised loss of MotionNet: how well its flows explain a clip, at each of its scales.
 //
 //   loss = sum over levels l of  pixel_l + smooth_u_l + smooth_v_l + ssim_l
 //
@@ -34,7 +34,8 @@ struct MotionLossOptions {
   int64_t frames = 11;  // T
   LossNormalization normalization = LossNormalization::caffe;
   double n_ref = 16;  // 16: the authors' pre-training, 8: their end-to-end training; `caffe` only
-  std::array<double, 5> ssim_weights = {.01, .02, .04, .08, .16};  // of levels 2 to 6
+  // Of levels 2 to 6; a net with fewer levels takes the first of them.
+  std::array<double, 5> ssim_weights = {.01, .02, .04, .08, .16};
   bool pixel = true, smoothness = true, ssim = true;
   bool lrn = true;  // normalise the images of the loss across their colours
 };

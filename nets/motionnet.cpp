@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "layers/bias.h"
 #include "layers/concat.h"
@@ -10,6 +11,37 @@
 
 namespace millrace {
 namespace {
+
+struct Window {
+  int64_t kernel = 3, stride = 1;
+};
+
+struct EncoderLayer {
+  std::string name;
+  int64_t out;  // channels at full width
+  Window window = {};
+};
+
+// All that the variants of the net differ in, but for smooth_conv: the decoder follows from the encoder.
+std::vector<EncoderLayer> encoder(const MotionNetOptions& o) {
+  if (o.kind == MotionNetKind::tiny)
+    return {{"conv1", 64, {7, 1}}, {"conv2", 128, {5, 2}}, {"conv3", 256, {3, 2}}, {"conv4", 128, {3, 2}}};
+  std::vector<EncoderLayer> layers;
+  if (o.small_displacement)
+    layers = {{"conv1", 64}, {"conv1_1", 64}, {"conv2", 128, {3, 2}}};
+  else
+    layers = {{"conv1", 64, {7, 2}}, {"conv2", 128}};
+  layers.insert(layers.end(), {{"conv2_1", 128},
+                               {"conv3", 256, {3, 2}},
+                               {"conv3_1", 256},
+                               {"conv4", 512, {3, 2}},
+                               {"conv4_1", 512},
+                               {"conv5", 512, {3, 2}},
+                               {"conv5_1", 512},
+                               {"conv6", 1024, {3, 2}},
+                               {"conv6_1", 1024}});
+  return layers;
+}
 
 class Builder {
  public:
@@ -20,18 +52,19 @@ class Builder {
     return std::max<int64_t>(1, std::llround(static_cast<double>(channels) * o_.channels));
   }
 
-  // 3x3 convolution with bias.
-  Value conv(const std::string& name, Value x, int64_t out, int64_t stride = 1) {
+  // Convolution with bias that keeps the size, but for the stride.
+  Value conv(const std::string& name, Value x, int64_t out, Window window = {}) {
     Graph::Scope scope(g_, o_.scope + "/" + name);
-    const int64_t in = g_.shape(x)[3];
-    const Value w = params_.parameter(g_, path(name, "weight"), {out, 3, 3, in}, {.stddev = msra(in * 9)});
+    const int64_t in = g_.shape(x)[3], k = window.kernel;
+    const Value w =
+        params_.parameter(g_, path(name, "weight"), {out, k, k, in}, {.stddev = msra(in * k * k)});
     const Value b = params_.parameter(g_, path(name, "bias"), {out}, {.decay_mult = 0});
-    return conv2d(g_, x, w, b, {.stride = stride, .pad = 1});
+    return conv2d(g_, x, w, b, {.stride = window.stride, .pad = k / 2});
   }
 
-  Value conv_leaky(const std::string& name, Value x, int64_t out, int64_t stride = 1) {
-    const Value y = conv(name, x, width(out), stride);
-    Graph::Scope scope(g_, o_.scope + "/" + name);
+  Value conv_leaky(const EncoderLayer& layer, Value x) {
+    const Value y = conv(layer.name, x, width(layer.out), layer.window);
+    Graph::Scope scope(g_, o_.scope + "/" + layer.name);
     return leaky_relu(g_, y, {.slope = .1});
   }
 
@@ -69,14 +102,16 @@ class Builder {
 
 }  // namespace
 
-void check_motionnet_extent(const std::string& what, int64_t extent) {
-  if (extent >= kMotionNetSmallest && extent % kMotionNetMultiple == 0) return;
-  const int64_t below = std::max(kMotionNetSmallest, extent / kMotionNetMultiple * kMotionNetMultiple);
+void check_motionnet_extent(const std::string& what, int64_t extent, MotionNetKind kind) {
+  const auto [multiple, smallest] = motionnet_extents(kind);
+  if (extent >= smallest && extent % multiple == 0) return;
+  const int64_t below = extent / multiple * multiple;
   const std::string near =
-      extent < kMotionNetSmallest
-          ? std::to_string(kMotionNetSmallest) + " is the smallest"
-          : "near are " + std::to_string(below) + " and " + std::to_string(below + kMotionNetMultiple);
-  fail(ErrorKind::usage, {what, "a multiple of 32, at least 64", std::to_string(extent), near});
+      extent < smallest ? std::to_string(smallest) + " is the smallest"
+                        : "near are " + std::to_string(below) + " and " + std::to_string(below + multiple);
+  fail(ErrorKind::usage,
+       {what, "a multiple of " + std::to_string(multiple) + ", at least " + std::to_string(smallest),
+        std::to_string(extent), near});
 }
 
 MotionNetFlows motionnet(Graph& g, ParamStore& params, Value images, const MotionNetOptions& options) {
@@ -86,36 +121,38 @@ MotionNetFlows motionnet(Graph& g, ParamStore& params, Value images, const Motio
          {"motionnet", "images (N,H,W," + std::to_string(3 * options.frames) + ") of at least 2 frames",
           in.to_string(), ""});
   }
-  check_motionnet_extent("height", in[1]);
-  check_motionnet_extent("width", in[2]);
+  if (options.kind == MotionNetKind::tiny && !options.small_displacement) {
+    fail(ErrorKind::usage, {"motionnet", "the full net where the small-displacement front is left out",
+                            "Tiny MotionNet", "it has no such front"});
+  }
+  check_motionnet_extent("height", in[1], options.kind);
+  check_motionnet_extent("width", in[2], options.kind);
   const int64_t heads = 2 * (options.frames - 1);
   Builder b(g, params, options);
-  MotionNetFlows result;
-  auto set = [&](int level, Value flow) { result.flows[static_cast<size_t>(level - kFinestLevel)] = flow; };
+  MotionNetFlows flows{.coarsest = coarsest_level(options.kind), .flows = {}};
 
-  // Encoder: conv<l> halves the size, conv<l>_1 keeps it.
-  const Value conv1 = b.conv_leaky("conv1_1", b.conv_leaky("conv1", images, 64), 64);
-  const Value conv2 = b.conv_leaky("conv2_1", b.conv_leaky("conv2", conv1, 128, 2), 128);
-  const Value conv3 = b.conv_leaky("conv3_1", b.conv_leaky("conv3", conv2, 256, 2), 256);
-  const Value conv4 = b.conv_leaky("conv4_1", b.conv_leaky("conv4", conv3, 512, 2), 512);
-  const Value conv5 = b.conv_leaky("conv5_1", b.conv_leaky("conv5", conv4, 512, 2), 512);
-  const Value conv6 = b.conv_leaky("conv6_1", b.conv_leaky("conv6", conv5, 1024, 2), 1024);
+  // Each stride of 2 begins a level, whose features are those of its last layer.
+  std::map<int, Value> features;
+  Value x = images;
+  int level = 1;
+  for (const EncoderLayer& layer : encoder(options)) {
+    x = b.conv_leaky(layer, x);
+    if (layer.window.stride == 2) ++level;
+    features[level] = x;
+  }
 
   // Decoder: each level joins the encoder's features, the upsampled ones and the upsampled flow.
-  Value features = conv6, flow = b.conv("conv_pr6", conv6, heads);
-  set(6, flow);
-  const std::array<Value, 4> skips{conv2, conv3, conv4, conv5};
-  const std::array<int64_t, 4> widths{64, 128, 256, 512};
-  for (int level = 5; level >= kFinestLevel; --level) {
-    const auto k = static_cast<size_t>(level - kFinestLevel);
-    const std::string l = std::to_string(level);
-    const Value up = b.deconv_leaky("deconv" + l, features, widths[k]);
-    const Value up_flow = b.deconv("upsample_flow" + std::to_string(level + 1) + "to" + l, flow, heads);
-    features = b.conv("smooth_conv" + l, b.join(level, {skips[k], up, up_flow}), b.width(widths[k]));
-    flow = b.conv("conv_pr" + l, features, heads);
-    set(level, flow);
+  flows.at(level) = b.conv("conv_pr" + std::to_string(level), x, heads);
+  while (--level >= kFinestLevel) {
+    const std::string l = std::to_string(level), above = std::to_string(level + 1);
+    const int64_t width = int64_t{64} << (level - kFinestLevel);
+    const Value up = b.deconv_leaky("deconv" + l, x, width);
+    const Value up_flow = b.deconv("upsample_flow" + above + "to" + l, flows.at(level + 1), heads);
+    x = b.join(level, {features.at(level), up, up_flow});
+    if (options.smooth_conv) x = b.conv("smooth_conv" + l, x, b.width(width));
+    flows.at(level) = b.conv("conv_pr" + l, x, heads);
   }
-  return result;
+  return flows;
 }
 
 }  // namespace millrace

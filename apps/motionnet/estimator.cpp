@@ -1,46 +1,24 @@
 #include "apps/motionnet/estimator.h"
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "apps/motionnet/net_file.h"
 #include "apps/motionnet/validation.h"
 
 namespace millrace {
 namespace {
 
-int64_t nearest_extent(int64_t extent) {
-  const int64_t rounded = (extent + kMotionNetMultiple / 2) / kMotionNetMultiple * kMotionNetMultiple;
-  return std::clamp(rounded, kMotionNetSmallest, kMaxExtent);
+int64_t nearest_extent(int64_t extent, MotionNetExtents fit) {
+  const int64_t rounded = (extent + fit.multiple / 2) / fit.multiple * fit.multiple;
+  return std::clamp(rounded, fit.smallest, kMaxExtent);
 }
 
 }  // namespace
 
-MotionNetOptions net_of_weights(const SafetensorsReader& file) {
-  const std::string first = "motionnet.conv1.weight", widest = "motionnet.conv6.weight";
-  for (const std::string& name : {first, widest}) {
-    if (file.has(name) && file.entry(name).shape.size() == 4) continue;
-    fail(ErrorKind::data, {file.path().string(), "weights of a MotionNet, with '" + name + "'",
-                           std::to_string(file.tensors().size()) + " other tensors", ""});
-  }
-  const auto& conv1 = file.entry(first).shape;
-  if (conv1[1] < 6 || conv1[1] % 3 != 0) {
-    fail(ErrorKind::data,
-         {file.path().string() + ": " + first, "3 input channels for each of 2 or more frames",
-          std::to_string(conv1[1]) + " input channels", ""});
-  }
-  MotionNetOptions options{.frames = conv1[1] / 3,
-                           .channels = static_cast<double>(file.entry(widest).shape[0]) / 1024};
-  if (const auto found = file.metadata().find("channels"); found != file.metadata().end()) {
-    options.channels = std::strtod(found->second.c_str(), nullptr);
-    if (!(options.channels > 0 && options.channels <= kMaxChannels)) {
-      fail(ErrorKind::data, {file.path().string() + ": metadata channels", "a factor above 0, at most 4",
-                             "'" + found->second + "'", ""});
-    }
-  }
-  return options;
+Size nearest_network_size(Size size, MotionNetKind kind) {
+  const MotionNetExtents fit = motionnet_extents(kind);
+  return {nearest_extent(size.height, fit), nearest_extent(size.width, fit)};
 }
-
-Size nearest_network_size(Size size) { return {nearest_extent(size.height), nearest_extent(size.width)}; }
 
 FlowEstimator::FlowEstimator(const SafetensorsReader& file, Device& device,
                              const FlowEstimatorOptions& options)

@@ -11,12 +11,8 @@
 
 namespace millrace {
 
-// Frames and width of the net that wrote the weights: from the file's metadata, else from the shapes of conv1
-// and conv6. Throws ErrorKind::data when the file holds no MotionNet.
-MotionNetOptions net_of_weights(const SafetensorsReader& file);
-
-// The network's size for frames of `size`: the nearest multiples of 32, from 64 to kMaxExtent.
-Size nearest_network_size(Size size);
+// The network's size for frames of `size`: the nearest that fit the net, up to kMaxExtent.
+Size nearest_network_size(Size size, MotionNetKind kind);
 
 struct FlowEstimatorOptions {
   Size network;  // that frames are resized to

@@ -11,8 +11,6 @@ Value clip_input(Graph& g, int64_t batch, int64_t height, int64_t width, int64_t
   return normalize_image(g, g.input("clip", Spec{{batch, height, width, 3 * frames}, Dtype::u8}));
 }
 
-MotionNetOptions net_options(const TrainConfig& c) { return {.frames = c.frames, .channels = c.channels}; }
-
 void output_losses(Graph& g, const MotionLoss& losses) {
   for (const LossTerm& term : losses.terms) g.output(term.name, term.value);
   g.output("loss", losses.loss);
@@ -27,11 +25,10 @@ MotionLoss forward(Graph& g, const TrainConfig& c, ParamStore& params) {
 }
 
 MotionNetFlows zero_flows(Graph& g, const TrainConfig& c) {
-  MotionNetFlows flows;
-  for (int level = kFinestLevel; level <= kCoarsestLevel; ++level) {
+  MotionNetFlows flows{.coarsest = coarsest_level(net_options(c).kind), .flows = {}};
+  for (int level = kFinestLevel; level <= flows.coarsest; ++level) {
     const int64_t factor = int64_t{1} << (level - 1);
-    flows.flows[static_cast<size_t>(level - kFinestLevel)] =
-        fill(g, {1, c.height / factor, c.width / factor, 2 * (c.frames - 1)}, 0);
+    flows.at(level) = fill(g, {1, c.height / factor, c.width / factor, 2 * (c.frames - 1)}, 0);
   }
   return flows;
 }

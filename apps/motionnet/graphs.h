@@ -31,7 +31,8 @@ struct FlowNetOptions {
 };
 Plan plan_flow(const FlowNetOptions& net, ParamStore& params, const PlanOptions& options);
 
-// Names of the loss terms in order: "pixel2", ..., "ssim6", those that are switched on.
+// Names of the loss terms in order: "pixel2", ..., "ssim6" (or of the net's coarsest level), those that are
+// switched on.
 std::vector<std::string> term_names(const TrainConfig& config);
 
 }  // namespace millrace

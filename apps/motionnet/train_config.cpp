@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "apps/motionnet/net_file.h"
 #include "core/error.h"
 
 namespace millrace {
@@ -36,13 +37,24 @@ OptionTable TrainConfig::options() {
       {"mirror", &mirror, "probability that a clip is mirrored", d},
       {"clips_per_video", &clips_per_video, "clips drawn from a video each epoch", d},
       {"shuffle", &shuffle, "a new order of videos each epoch", d},
-      {"height", &height, "network input, pixels: a multiple of 32, at least 64", n},
-      {"width", &width, "network input, pixels: a multiple of 32, at least 64", n},
+      {"net", &net, "motionnet, or tiny-motionnet: fewer layers, scales 2 to 4 only", n},
+      {"height", &height,
+       "network input, pixels: a multiple of 32, at least 64; of 8, at least 16, for tiny-motionnet", n},
+      {"width", &width,
+       "network input, pixels: a multiple of 32, at least 64; of 8, at least 16, for tiny-motionnet", n},
       {"channels", &channels, "factor of all widths of the network", n},
+      {"small_displacement", &small_displacement,
+       "the full net's front for small displacements: two 3x3 convolutions at full resolution; without it "
+       "one of 7x7 that halves it",
+       n},
+      {"smooth_conv", &smooth_conv, "convolutions between the decoder's deconvolutions", n},
       {"frames", &frames, "frames of a clip: 2 or 11 in the paper", n},
       {"batch", &batch, "clips of a step", n},
       {"accumulate", &accumulate, "batches whose gradients are averaged for one update", n},
       {"iterations", &iterations, "updates", o},
+      {"max_seconds", &max_seconds,
+       "ends the run after so many seconds of training, validation not counted; 0: only --iterations does",
+       o},
       {"optimizer", &optimizer, "adam or sgd", o},
       {"learning_rate", &learning_rate, "at the start", o},
       {"lr_factor", &lr_factor, "multiplies the rate at each of --lr-steps", o},
@@ -57,7 +69,7 @@ OptionTable TrainConfig::options() {
       {"normalization", &normalization, "caffe: as the authors' code with batch --n-ref; mean: plain means",
        l},
       {"n_ref", &n_ref, "the batch whose balance of losses is kept, whatever --batch is", l},
-      {"ssim_weights", &ssim_weights, "of levels 2 to 6, comma between", l},
+      {"ssim_weights", &ssim_weights, "of levels 2 to 6 (tiny-motionnet: 2 to 4), comma between", l},
       {"pixel", &pixel, "photometric loss", l},
       {"smoothness", &smoothness, "smoothness loss", l},
       {"ssim", &ssim, "structural similarity loss", l},
@@ -129,8 +141,8 @@ void at_least(const char* flag, double value, double least) {
 
 }  // namespace
 
-void check_network_extent(const char* flag, int64_t extent) {
-  check_motionnet_extent(flag, extent);
+void check_network_extent(const char* flag, int64_t extent, MotionNetKind kind) {
+  check_motionnet_extent(flag, extent, kind);
   at_most(flag, extent, kMaxExtent);
 }
 
@@ -144,12 +156,18 @@ void check_config(const TrainConfig& c) {
                             "a list (.txt, .lst, .list or hmdb51:) in --data or --validation",
                             "'" + c.data + "'", "a folder or a video has no paths to find"});
   }
-  check_network_extent("--height", c.height);
-  check_network_extent("--width", c.width);
+  const MotionNetKind kind = net_options(c).kind;
+  if (kind == MotionNetKind::tiny && !c.small_displacement) {
+    fail(ErrorKind::usage, {"--no-small-displacement", "--net motionnet with it", "--net " + c.net,
+                            "only the full net has a front for small displacements"});
+  }
+  check_network_extent("--height", c.height, kind);
+  check_network_extent("--width", c.width, kind);
   at_least("--frames", static_cast<double>(c.frames), 2);
   at_least("--batch", static_cast<double>(c.batch), 1);
   at_least("--accumulate", static_cast<double>(c.accumulate), 1);
   at_least("--iterations", static_cast<double>(c.iterations), 0);
+  at_least("--max-seconds", c.max_seconds, 0);
   at_least("--clips-per-video", static_cast<double>(c.clips_per_video), 1);
   at_least("--loader-threads", static_cast<double>(c.loader_threads), 1);
   at_least("--checkpoint-every", static_cast<double>(c.checkpoint_every), 1);
@@ -197,6 +215,14 @@ void check_config(const TrainConfig& c) {
   kernel_policy(c);
 }
 
+MotionNetOptions net_options(const TrainConfig& c) {
+  return {.frames = c.frames,
+          .channels = c.channels,
+          .kind = parse_net(c.net),
+          .small_displacement = c.small_displacement,
+          .smooth_conv = c.smooth_conv};
+}
+
 MotionLossOptions loss_options(const TrainConfig& c) {
   MotionLossOptions o{.frames = c.frames,
                       .n_ref = c.n_ref,
@@ -208,8 +234,11 @@ MotionLossOptions loss_options(const TrainConfig& c) {
     o.normalization = LossNormalization::mean;
   else if (c.normalization != "caffe")
     fail(ErrorKind::usage, {"--normalization", "caffe or mean", "'" + c.normalization + "'", ""});
-  if (c.ssim_weights.size() != o.ssim_weights.size()) {
-    fail(ErrorKind::usage, {"--ssim-weights", "five numbers", std::to_string(c.ssim_weights.size()), ""});
+  // Five weights do for a net with fewer levels too: the default is one for all nets.
+  const auto levels = static_cast<size_t>(coarsest_level(net_options(c).kind) - kFinestLevel + 1);
+  if (c.ssim_weights.size() != o.ssim_weights.size() && c.ssim_weights.size() != levels) {
+    fail(ErrorKind::usage, {"--ssim-weights", levels == 5 ? "five numbers" : "three numbers",
+                            std::to_string(c.ssim_weights.size()), ""});
   }
   std::copy(c.ssim_weights.begin(), c.ssim_weights.end(), o.ssim_weights.begin());
   return o;

@@ -17,7 +17,10 @@ struct TrainConfig {
   int64_t hold_out = 16;
   int64_t height = 128, width = 128, frames = 2, batch = 8;
   double channels = .25;
+  std::string net = "motionnet";
+  bool small_displacement = true, smooth_conv = true;
   int64_t iterations = 2000, accumulate = 1;
+  double max_seconds = 0;
 
   std::string optimizer = "adam";
   double learning_rate = 1e-3, lr_factor = .5;
@@ -52,12 +55,13 @@ TrainConfig preset_config(const std::string& name);
 // Of the network's input, and of all its widths: larger ones overflow inside oneDNN.
 constexpr int64_t kMaxExtent = 8192;
 constexpr double kMaxChannels = 4;
-// A multiple of 32 from 64 to kMaxExtent; else throws ErrorKind::usage.
-void check_network_extent(const char* flag, int64_t extent);
+// Throws ErrorKind::usage for an extent that does not fit the net, or above kMaxExtent.
+void check_network_extent(const char* flag, int64_t extent, MotionNetKind kind);
 
 // Throws ErrorKind::usage on what cannot be meant, naming the flag.
 void check_config(const TrainConfig& config);
 
+MotionNetOptions net_options(const TrainConfig& config);
 MotionLossOptions loss_options(const TrainConfig& config);
 OptimizerOptions optimizer_options(const TrainConfig& config);
 ScheduleOptions schedule_options(const TrainConfig& config);

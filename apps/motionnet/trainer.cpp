@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "apps/motionnet/net_file.h"
 #include "apps/motionnet/sources.h"
 #include "apps/support/environment.h"
 #include "apps/support/program.h"
@@ -86,8 +87,9 @@ void Trainer::set_up() {
   }
   terms_ = term_names(config_);
   log_info(
-      fmt::format("MotionNet: {} parameters, {} frames of {}x{}, batch {}; plan {:.0f} MiB ({:.0f} arena)",
-                  params_.count(), config_.frames, config_.width, config_.height, config_.batch,
+      fmt::format("{}: {} parameters, {} frames of {}x{}, batch {}; plan {:.0f} MiB ({:.0f} arena)",
+                  flags_of(net_options(config_)), params_.count(), config_.frames, config_.width,
+                  config_.height, config_.batch,
                   (static_cast<double>(arena) + 4.0 * 4 * static_cast<double>(params_.layout().total)) / kMiB,
                   static_cast<double>(arena) / kMiB));
   log_info(fmt::format(
@@ -103,9 +105,10 @@ void Trainer::set_up() {
 
 void Trainer::start_new_run() {
   if (!config_.init.empty()) {
-    const std::filesystem::path file = resolve_weights(config_.init);
-    params_.load(SafetensorsReader(file), state_, {{kParams, ""}});
-    log_info("weights from " + file.string());
+    const SafetensorsReader weights(resolve_weights(config_.init));
+    check_same_layers(weights, net_options(config_));
+    params_.load(weights, state_, {{kParams, ""}});
+    log_info("weights from " + weights.path().string());
   }
   dir_.write_env(environment());
   dir_.write_config(to_toml(config_.options()));  // from now on it is a run that can be resumed
@@ -285,7 +288,7 @@ ValidationResult Trainer::validate() {
   events_->write(event);
   log_info(text);
   // A best step is one whose weights are kept: where a checkpoint is due, not where a signal made one.
-  const bool kept = step_ % config_.checkpoint_every == 0 || step_ >= config_.iterations;
+  const bool kept = step_ % config_.checkpoint_every == 0 || is_over();
   if (kept && (!best_step_ || !(best_loss_ <= v.terms.at("loss")))) {
     best_step_ = step_;
     best_loss_ = v.terms.at("loss");
@@ -330,13 +333,10 @@ void Trainer::checkpoint() {
   check_weights();
   events_->flush();
   dir_.save_checkpoint(step_, [&](const std::filesystem::path& folder) {
-    const std::map<std::string, std::string> model{{"net", "motionnet"},
-                                                   {"frames", std::to_string(config_.frames)},
-                                                   {"channels", fmt::format("{}", config_.channels)},
-                                                   {"step", std::to_string(step_)}};
+    std::map<std::string, std::string> model = net_metadata(net_options(config_));
+    model["step"] = std::to_string(step_);
     params_.save(folder / kModelFile, state_, {{kParams, ""}}, model);
-    // Nothing that differs between two equal runs, such as times: their checkpoints are equal to the last
-    // bit.
+    // Nothing that differs between two equal runs, such as times: their checkpoints are equal bit for bit.
     std::map<std::string, std::string> state{{"step", std::to_string(step_)}};
     if (best_step_) {
       state["best_step"] = std::to_string(*best_step_);
@@ -348,24 +348,25 @@ void Trainer::checkpoint() {
   dir_.keep(config_.keep_checkpoints, best_step_);
 }
 
+bool Trainer::is_over() const {
+  return step_ >= config_.iterations || (config_.max_seconds > 0 && train_seconds_ >= config_.max_seconds);
+}
+
 int Trainer::run() {
   catch_signals();
-  const auto due = [&](int64_t every) {
-    return every > 0 && step_ % every == 0 && step_ < config_.iterations;
-  };
+  const auto due = [&](int64_t every) { return every > 0 && step_ % every == 0 && !is_over(); };
   ProgressBar bar(log(), {.title = "train", .total = config_.iterations, .start = step_});
-  while (step_ < config_.iterations) {
+  while (!is_over()) {
     const StepResult result = train_one();
     ++step_;
     train_seconds_ += result.seconds;
-    const bool last = step_ == config_.iterations;
     last_validation_.reset();
-    if (validator_ && (last || due(config_.validate_every))) last_validation_ = validate();
+    if (validator_ && (is_over() || due(config_.validate_every))) last_validation_ = validate();
     record(result, last_validation_);
     bar.update(step_, fmt::format("loss {:.4f} |g| {:.3g}", result.loss, result.gradient_norm));
     if (validator_ && due(config_.pictures_every)) save_pictures();
     if (due(config_.checkpoint_every)) checkpoint();
-    if (stop_requested() && step_ < config_.iterations) {
+    if (stop_requested() && !is_over()) {
       checkpoint();
       log_info(fmt::format("stopped by a signal after step {}; go on with --resume --out {}", step_,
                            options_.out));
@@ -373,6 +374,7 @@ int Trainer::run() {
     }
   }
   bar.finish();
+  if (step_ < config_.iterations) log_info(fmt::format("--max-seconds are over after step {}", step_));
   finish();
   return 0;
 }

@@ -25,8 +25,8 @@ class Trainer {
   // cuts metrics and events back to it; `config` must be the run's own.
   Trainer(const TrainConfig& config, const RunOptions& options);
 
-  // Trains to config.iterations. Returns the exit code: 0, or 75 after a signal and a checkpoint. Throws
-  // ErrorKind::diverged when a loss or gradient is not finite.
+  // Trains to config.iterations or max_seconds. Returns the exit code: 0, or 75 after a signal and a
+  // checkpoint. Throws ErrorKind::diverged when a loss or gradient is not finite.
   int run();
   // What result.json holds.
   const std::string& result() const { return result_; }
@@ -38,6 +38,8 @@ class Trainer {
   };
 
   void set_up();
+  // Whether the run ends here: by --iterations or --max-seconds.
+  bool is_over() const;
   void load_checkpoint(const Checkpoint& checkpoint);
   void start_new_run();
   void resume_run();

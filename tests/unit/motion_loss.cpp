@@ -16,6 +16,7 @@ namespace {
 struct Setup {
   int64_t batch = 1, height = 64, width = 96;
   MotionLossOptions options{.frames = 2};
+  int coarsest = kCoarsestLevel;
   Dtype real = Dtype::f64;
 };
 
@@ -51,26 +52,24 @@ struct Result {
 Result evaluate(const Setup& s, const Inputs& in) {
   Graph g(s.real);
   const Value images = g.input("images", clip_shape(s));
-  MotionNetFlows flows;
-  for (int l = 2; l <= 6; ++l) {
-    flows.flows[static_cast<size_t>(l - 2)] = g.input("flow" + std::to_string(l), flow_shape(s, l));
-  }
+  MotionNetFlows flows{.coarsest = s.coarsest, .flows = {}};
+  for (int l = 2; l <= s.coarsest; ++l) flows.at(l) = g.input("flow" + std::to_string(l), flow_shape(s, l));
   const MotionLoss loss = motion_loss(g, images, flows, s.options);
   g.output("loss", loss.loss);
   for (const LossTerm& term : loss.terms) g.output(term.name, term.value);
-  const std::vector<Value> d = gradients(g, loss.loss, flows.flows);
-  for (int l = 2; l <= 6; ++l) g.output("dflow" + std::to_string(l), d[static_cast<size_t>(l - 2)]);
+  const std::vector<Value> d = gradients(g, loss.loss, flows.all());
+  for (int l = 2; l <= s.coarsest; ++l) g.output("dflow" + std::to_string(l), d[static_cast<size_t>(l - 2)]);
 
   const auto device = make_device("cpu");
   State state(*device);
   Session session(make_plan(g), state, {.arena = nullptr, .poison = true});
   write_input(session, "images", {clip_shape(s), in.images});
-  for (int l = 2; l <= 6; ++l)
+  for (int l = 2; l <= s.coarsest; ++l)
     write_input(session, "flow" + std::to_string(l), {flow_shape(s, l), in.flows.at(l)});
   session.run();
   Result result;
   for (const LossTerm& term : loss.terms) result.terms[term.name] = session.get_scalar(term.name);
-  for (int l = 2; l <= 6; ++l) result.dflow[l] = session.get("dflow" + std::to_string(l));
+  for (int l = 2; l <= s.coarsest; ++l) result.dflow[l] = session.get("dflow" + std::to_string(l));
   result.loss = session.get_scalar("loss");
   return result;
 }
@@ -321,6 +320,24 @@ TEST_CASE("kinds of terms can be left out") {
   CHECK(evaluate(s, in).terms.size() == 10);
   s.options.smoothness = false;
   CHECK_THROWS_AS(evaluate(s, in), Error);
+}
+
+TEST_CASE("a net with three levels has the terms of those alone") {
+  Setup s;
+  const Inputs in = random_inputs(s);
+  const std::map<std::string, double> five = evaluate(s, in).terms;
+  Setup tiny = s;
+  tiny.coarsest = 4;
+  const Result three = evaluate(tiny, in);
+  CHECK(three.terms.size() == 3 * 4);
+  double sum = 0;
+  for (const auto& [name, value] : three.terms) {
+    INFO(name);
+    CHECK(name.back() <= '4');
+    CHECK(value == five.at(name));  // with the SSIM weights .01, .02, .04 of levels 2, 3, 4
+    sum += value;
+  }
+  CHECK(three.loss == Approx(sum).epsilon(1e-12));
 }
 
 TEST_CASE("clips and flows that do not fit each other are refused") {
