@@ -9,7 +9,6 @@
 #include "apps/flow/item_folder.h"
 #include "apps/flow/outputs.h"
 #include "apps/flow/pair_source.h"
-#include "apps/motionnet/net_file.h"
 #include "apps/support/environment.h"
 #include "apps/support/program.h"
 #include "core/log.h"
@@ -71,8 +70,8 @@ FlowProgram::FlowProgram(const FlowSettings& settings)
       weights_(resolve_weights(settings.weights)),
       net_(net_of_weights(weights_)),
       kernels_(kernel_config(settings), std::nullopt) {
-  if (s_.height) check_network_extent("--height", s_.height, net_.kind);
-  if (s_.width) check_network_extent("--width", s_.width, net_.kind);
+  if (s_.height) check_network_extent("--height", s_.height);
+  if (s_.width) check_network_extent("--width", s_.width);
   open_data();
   if (!s_.truth.empty()) truth_ = std::make_unique<TrueFlow>(s_.truth, s_.given_mapping());
   if (s_.out.empty() && !truth_ && !source_->has_truth()) {
@@ -116,13 +115,14 @@ void FlowProgram::find_finished() {
   done_.resize(static_cast<size_t>(source_->size()));
   if (s_.out.empty()) return;
   common_ = common_settings(s_, weights_);
-  for (int64_t item = 0; item < source_->size(); ++item) {
-    const fs::path folder = fs::path(s_.out) / source_->name(item);
-    if (const auto result = finished_result(folder, made_with(item), s_.overwrite)) {
-      done_[static_cast<size_t>(item)] =
-          ItemResult::from_json(source_->name(item), *result, (folder / kDoneFile).string());
-    }
-  }
+  for (int64_t item = 0; item < source_->size(); ++item) done_[static_cast<size_t>(item)] = finished(item);
+}
+
+std::optional<ItemResult> FlowProgram::finished(int64_t item) const {
+  const fs::path folder = fs::path(s_.out) / source_->name(item);
+  const auto result = finished_result(folder, made_with(item), s_.overwrite);
+  if (!result) return std::nullopt;
+  return ItemResult::from_json(source_->name(item), *result, (folder / kDoneFile).string());
 }
 
 int FlowProgram::run() {
@@ -144,7 +144,9 @@ void FlowProgram::run_all() {
     try {
       const Outcome outcome = run_item(item, result);
       if (outcome == Outcome::stopped) return;
-      if (outcome == Outcome::made) report_.items.push_back(std::move(result));
+      if (outcome == Outcome::left_to_another) continue;
+      report_.found_finished += outcome == Outcome::found;
+      report_.items.push_back(std::move(result));
     } catch (const Error& e) {
       // One broken file does not lose the others. Where there is no other, it is the program's own error.
       if (e.kind() != ErrorKind::data || (source_->size() == 1 && report_.bad.empty())) throw;
@@ -165,6 +167,10 @@ FlowProgram::Outcome FlowProgram::run_item(int64_t item, ItemResult& result) {
     if (folder->taken()) {
       log_warning(fmt::format("{}: another motionnet-flow is writing it; left to that", target.string()));
       return Outcome::left_to_another;
+    }
+    if (auto found = finished(item)) {  // by another process, since this one began
+      result = std::move(*found);
+      return Outcome::found;
     }
     options.folder = folder->path();
     if (video_format(s_)) options.video_radius = video_radius(item);
@@ -258,7 +264,7 @@ void FlowProgram::compare(const Flow& flow, const Clip& clip, int64_t item, Item
 }
 
 FlowEstimator& FlowProgram::estimator(Size frame) {
-  Size network = nearest_network_size(frame, net_.kind);
+  Size network = nearest_network_size(frame);
   if (s_.height) network.height = s_.height;
   if (s_.width) network.width = s_.width;
   if (!estimator_ || estimator_->network() != network) {

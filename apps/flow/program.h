@@ -26,11 +26,12 @@ class FlowProgram {
   int run();
 
  private:
-  enum class Outcome { made, stopped, left_to_another };
+  enum class Outcome { made, found, stopped, left_to_another };
 
   void open_data();
   nlohmann::json made_with(int64_t item) const;
   void find_finished();
+  std::optional<ItemResult> finished(int64_t item) const;
   void run_all();
   Outcome run_item(int64_t item, ItemResult& result);
   void run_windows(int64_t item, const std::function<void(const FlowOfPair&, const Clip&)>& sink);

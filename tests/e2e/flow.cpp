@@ -254,7 +254,7 @@ TEST_CASE("a signal stops it, what is finished is whole, and the next run goes o
   for (const int signal : {SIGTERM, SIGKILL}) {
     CAPTURE(signal);
     const std::string out = "out" + std::to_string(signal);
-    const auto process = start(out, 400);
+    const auto process = start(out, 120);
     while (process->running() && finished(out).size() < 3) {
     }
     process->kill(signal);
@@ -265,22 +265,22 @@ TEST_CASE("a signal stops it, what is finished is whole, and the next run goes o
       CHECK(finished(out) == names_in(folder / out));  // nothing in the making is left
     }
     const auto before = finished(out);
-    REQUIRE(before.size() < 400);
+    REQUIRE(before.size() < 120);
     std::map<std::string, fs::file_time_type> times;
     for (const std::string& item : before) {
       CHECK(flow_names_in(folder / out / item) == flow_names(1));
       times[item] = fs::last_write_time(folder / out / item / "flow_00001.flo");
     }
-    const Result rest = start(out, 400)->wait();
+    const Result rest = start(out, 120)->wait();
     INFO(rest.err);
     REQUIRE(rest.code == 0);
     CHECK_THAT(rest.out,
-               Contains("400 videos") && Contains(std::to_string(before.size()) + " finished before"));
-    CHECK(names_in(folder / out).size() == 400);
+               Contains("120 videos") && Contains(std::to_string(before.size()) + " finished before"));
+    CHECK(names_in(folder / out).size() == 120);
     for (const auto& [item, time] : times)
       CHECK((fs::last_write_time(folder / out / item / "flow_00001.flo") == time));
   }
-  CHECK(start("whole", 400)->wait().code == 0);
+  CHECK(start("whole", 120)->wait().code == 0);
   for (const std::string& item : names_in(folder / "whole")) {
     const std::string whole = bytes_of(folder / "whole" / item / "flow_00001.flo");
     CHECK((bytes_of(folder / ("out" + std::to_string(SIGTERM)) / item / "flow_00001.flo") == whole));
