@@ -9,6 +9,7 @@
 #include "apps/flow/item_folder.h"
 #include "apps/flow/outputs.h"
 #include "apps/flow/pair_source.h"
+#include "apps/motionnet/net_file.h"
 #include "apps/support/environment.h"
 #include "apps/support/program.h"
 #include "core/log.h"
@@ -70,8 +71,8 @@ FlowProgram::FlowProgram(const FlowSettings& settings)
       weights_(resolve_weights(settings.weights)),
       net_(net_of_weights(weights_)),
       kernels_(kernel_config(settings), std::nullopt) {
-  if (s_.height) check_network_extent("--height", s_.height);
-  if (s_.width) check_network_extent("--width", s_.width);
+  if (s_.height) check_network_extent("--height", s_.height, net_.kind);
+  if (s_.width) check_network_extent("--width", s_.width, net_.kind);
   open_data();
   if (!s_.truth.empty()) truth_ = std::make_unique<TrueFlow>(s_.truth, s_.given_mapping());
   if (s_.out.empty() && !truth_ && !source_->has_truth()) {
@@ -264,7 +265,7 @@ void FlowProgram::compare(const Flow& flow, const Clip& clip, int64_t item, Item
 }
 
 FlowEstimator& FlowProgram::estimator(Size frame) {
-  Size network = nearest_network_size(frame);
+  Size network = nearest_network_size(frame, net_.kind);
   if (s_.height) network.height = s_.height;
   if (s_.width) network.width = s_.width;
   if (!estimator_ || estimator_->network() != network) {
