@@ -15,6 +15,7 @@ its L2 norm, its products with 64 random vectors of +1 and -1, and 256 of its el
 product is the squared norm, so the root mean square of 64 products' differences is an estimate of the L2 norm of the
 difference, with a standard deviation of a tenth of it.
 """
+
 import argparse
 import json
 import math
@@ -27,8 +28,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from reference import (Losses, bits, decays, frozen, layers, made_clips, made_parameters, motionnet, normalise,
-                       parameter_shapes, uniform, warp_by_taps)
+from reference import (
+    Losses,
+    bits,
+    decays,
+    frozen,
+    layers,
+    made_clips,
+    made_parameters,
+    motionnet,
+    normalise,
+    parameter_shapes,
+    uniform,
+    warp_by_taps,
+)
 
 STORE = pathlib.Path(__file__).resolve().parent / "motionnet.safetensors"
 
@@ -102,8 +115,12 @@ def compute(case):
         plain = {name: p.detach() for name, p in parameters.items()}
         results.update({f"adam/{name}": u for name, u in adam_updates(plain, gradients).items()})
     size = {l: float(20 / 2 ** (l - 1) * f.detach().square().mean().sqrt()) for l, f in flows.items()}
-    print(f"{case}: loss {loss.item():.9f}, flow in pixels of its level " +
-          ", ".join(f"{l}: {v:.2f}" for l, v in size.items()) + f", nearest kink {kinks:.0e}", file=sys.stderr)
+    print(
+        f"{case}: loss {loss.item():.9f}, flow in pixels of its level "
+        + ", ".join(f"{l}: {v:.2f}" for l, v in size.items())
+        + f", nearest kink {kinks:.0e}",
+        file=sys.stderr,
+    )
     return results
 
 
@@ -141,7 +158,9 @@ def read_safetensors(path):
         if name != "__metadata__":
             a, b = entry["data_offsets"]
             kind = {"F64": np.float64, "F32": np.float32}[entry["dtype"]]
-            tensors[name] = torch.from_numpy(np.frombuffer(data[start + a : start + b], kind).copy()).reshape(entry["shape"])
+            tensors[name] = torch.from_numpy(np.frombuffer(data[start + a : start + b], kind).copy()).reshape(
+                entry["shape"]
+            )
     return tensors
 
 
@@ -203,7 +222,11 @@ def msra_parameters(frames, channels, seed):
 
 
 def about_pytorch():
-    return {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+    return {
+        "torch": torch.__version__,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def time_steps(o):
@@ -221,9 +244,19 @@ def time_steps(o):
             images = normalise(clips[:1], torch.float32)
             trainer.losses.terms(trainer.flows(images), images)
         torch.save({"model": trainer.parameters, "optimizer": trainer.optimizer.state_dict()}, o.checkpoint)
-    print(json.dumps({
-        "seconds": float(np.median(seconds)), "all": seconds, "loss": loss, "batch": o.batch, "layout": o.layout,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, **about_pytorch()}))
+    print(
+        json.dumps(
+            {
+                "seconds": float(np.median(seconds)),
+                "all": seconds,
+                "loss": loss,
+                "batch": o.batch,
+                "layout": o.layout,
+                "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                **about_pytorch(),
+            }
+        )
+    )
 
 
 def read_clips(folder):
@@ -232,7 +265,7 @@ def read_clips(folder):
 
     clips, truth = [], []
     for item in sorted(p for p in pathlib.Path(folder).iterdir() if p.is_dir()):
-        files = sorted(p for p in item.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+        files = sorted(p for p in item.iterdir() if p.suffix.lower() in (".png", ".ppm", ".jpg", ".jpeg"))
         if len(files) >= 2:
             clips.append(np.stack([np.asarray(Image.open(f).convert("RGB"))[:, :, ::-1] for f in files[:2]]))
             truth += [np.fromfile(f, np.float32, offset=12) for f in sorted(item.glob("*.flo"))[:1]]
@@ -247,8 +280,12 @@ def read_clips(folder):
 def end_point_error(trainer, clips, truth, border):
     h, w = clips.shape[2:4]
     with torch.no_grad():
-        flow = torch.cat([trainer.flows(normalise(torch.from_numpy(c), torch.float32))[2]
-                          for c in np.array_split(clips, math.ceil(len(clips) / 8))])
+        flow = torch.cat(
+            [
+                trainer.flows(normalise(torch.from_numpy(c), torch.float32))[2]
+                for c in np.array_split(clips, math.ceil(len(clips) / 8))
+            ]
+        )
         flow = F.interpolate(20 * flow, (h, w), mode="bilinear", align_corners=False)
         return float((flow - truth).square().sum(1).sqrt()[:, border : h - border, border : w - border].mean())
 
@@ -266,8 +303,12 @@ def learn(o):
     random = np.random.default_rng(o.seed)
     rate_changes = [int(step) for step in o.lr_steps.split(",") if step]
     order, spent, step = [], 0.0, 0
-    report = lambda **more: print(json.dumps({"step": step, "seconds": spent, "epe": end_point_error(
-        trainer, held_out, truth, o.border), **more}), flush=True)
+    report = lambda **more: print(
+        json.dumps(
+            {"step": step, "seconds": spent, "epe": end_point_error(trainer, held_out, truth, o.border), **more}
+        ),
+        flush=True,
+    )
     report(**about_pytorch())
     while spent < o.seconds and step < o.iterations:
         start = time.perf_counter()
@@ -295,17 +336,24 @@ def parse():
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name, run, about):
-        p = commands.add_parser(name, help=about, description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        p = commands.add_parser(
+            name, help=about, description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
         p.set_defaults(run=run)
         return p
 
     def training(p, **defaults):
-        for name, about in {"channels": "factor of the paper's widths", "learning-rate": "of Adam", "weight-decay": "of "
-                            "convolutions' weights"}.items():
+        for name, about in {
+            "channels": "factor of the paper's widths",
+            "learning-rate": "of Adam",
+            "weight-decay": "of " "convolutions' weights",
+        }.items():
             p.add_argument("--" + name, type=float, default=defaults[name.replace("-", "_")], help=about)
         p.add_argument("--batch", type=int, default=defaults["batch"], help="clips a step")
         p.add_argument("--threads", type=int, default=2, help="of PyTorch")
-        p.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last", help="memory format")
+        p.add_argument(
+            "--layout", choices=["channels_last", "contiguous"], default="channels_last", help="memory format"
+        )
 
     p = command("write", write, "compute the golden arrays in double and write them")
     p.add_argument("--file", default=STORE, help="the file to write")
@@ -319,7 +367,9 @@ def parse():
     p.add_argument("--warmup", type=int, default=2, help="steps before the clock starts")
     p.add_argument("--steps", type=int, default=5, help="timed steps")
     p.add_argument("--checkpoint", help="at the end validate on one clip and save parameters and moments there")
-    p = command("learn", learn, "train on pairs of frames from disk; end-point error over training seconds, a line of JSON each")
+    p = command(
+        "learn", learn, "train on pairs of frames from disk; end-point error over training seconds, a line of JSON each"
+    )
     training(p, channels=0.25, learning_rate=1e-3, weight_decay=0.0, batch=8)
     p.add_argument("--clips", required=True, help="folder of folders of frames")
     p.add_argument("--validation", required=True, help="the same, with .flo files")

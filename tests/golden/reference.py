@@ -6,6 +6,7 @@ bryanyzhu/Hidden-Two-Stream, models/multiframe_MotionNet/train.prototxt. Where m
 
 At the end are parameters and clips as functions of names and indices, which C++ makes alike to the last bit.
 """
+
 import math
 
 import numpy as np
