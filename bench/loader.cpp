@@ -80,14 +80,16 @@ Image noisy_frame(const Image& clean, int64_t frame) {
   return image;
 }
 
-int quality_for(const Image& image, double bytes) {
+int quality_for(const std::vector<Image>& images, double bytes) {
   int best = 95;
   double least = 1e18;
-  for (int quality = 50; quality <= 98; ++quality) {
-    const auto size =
-        static_cast<double>(encode_jpeg(image, {.quality = quality, .halved_colours = true}).size());
-    if (std::abs(size - bytes) < least) {
-      least = std::abs(size - bytes);
+  for (int quality = 60; quality <= 98; ++quality) {
+    double sum = 0;
+    for (const Image& image : images)
+      sum += static_cast<double>(encode_jpeg(image, {.quality = quality, .halved_colours = true}).size());
+    const double off = std::abs(sum / static_cast<double>(images.size()) - bytes);
+    if (off < least) {
+      least = off;
       best = quality;
     }
   }
@@ -102,14 +104,18 @@ struct JpegSet {
 JpegSet write_jpegs(const fs::path& root) {
   const SyntheticSource source(parse_synthetic(
       fmt::format("synthetic:size={}x{},frames={},layers=3", kFrame.height, kFrame.width, kFolderFrames)));
-  JpegSet set;
+  std::vector<Image> samples;
+  for (int64_t folder = 0; folder < kFolders; ++folder) {
+    samples.push_back(
+        noisy_frame(source.read({.item = folder, .first = 0, .count = 1}).frames[0], folder * kFolderFrames));
+  }
+  JpegSet set{.bytes = 0, .quality = quality_for(samples, kJpegBytes)};
   for (int64_t folder = 0; folder < kFolders; ++folder) {
     const fs::path path = root / fmt::format("clip_{}", folder);
     fs::create_directories(path);
     const Clip clip = source.read({.item = folder, .first = 0, .count = kFolderFrames});
     for (int64_t k = 0; k < kFolderFrames; ++k) {
       const Image image = noisy_frame(clip.frames[static_cast<size_t>(k)], folder * kFolderFrames + k);
-      if (set.quality == 0) set.quality = quality_for(image, kJpegBytes);
       const std::string jpeg = encode_jpeg(image, {.quality = set.quality, .halved_colours = true});
       write_file_atomically(path / fmt::format("img_{:05}.jpg", k + 1), jpeg);
       set.bytes += static_cast<int64_t>(jpeg.size());
@@ -168,8 +174,9 @@ Rate measure_loader(const Arguments& a, const SourcePtr& source, int64_t threads
 // What the frames of a clip cost the JPEG decoder alone.
 Rate measure_decoder(const Arguments& a, const fs::path& root) {
   std::vector<std::string> files;
-  for (const auto& entry : fs::directory_iterator(root / "clip_0"))
-    files.push_back(read_file(entry.path(), 1 << 20));
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    if (entry.is_regular_file()) files.push_back(read_file(entry.path(), 1 << 20));
+  }
   size_t next = 0;
   return measure(a, [&] {
     for (int64_t k = 0; k < a.frames; ++k, ++next) decode_image(files[next % files.size()], "jpeg");

@@ -99,26 +99,26 @@ Rows window_rows(const ClipGeometry& geometry, const Image& frame, Image& scratc
   return {.first = scratch.pixels.data(), .pitch = 3 * scratch.width};
 }
 
-// Three bytes of each pixel to every `step`-th byte. Four at once where the fourth lies in memory of the row,
-// and is written over later: by the next frame.
+// One row of all frames. Four bytes of a pixel are copied at once where they lie inside of the images; the
+// fourth is written over by what comes next.
 struct RowCopy {
-  int64_t pixels = 0;
-  int64_t step = 0;
+  int64_t width = 0;
   bool mirror = false;
-  bool last_frame = false;
 };
 
-void copy_row(const uint8_t* in, uint8_t* out, const RowCopy& row) {
-  const int64_t in_step = row.mirror ? -3 : 3;
-  if (row.mirror) in += 3 * (row.pixels - 1);
-  const auto exactly = [&](int64_t first, int64_t end) {
-    for (int64_t j = first; j < end; ++j) std::memcpy(out + j * row.step, in + j * in_step, 3);
+void interleave_row(const std::vector<const uint8_t*>& rows, const RowCopy& row, uint8_t* out) {
+  const auto copy_exactly = [&](int64_t column) {
+    for (const uint8_t* in : rows) std::copy_n(in + 3 * column, 3, out), out += 3;
   };
-  if (row.last_frame) return exactly(0, row.pixels);
-  const int64_t row_end = row.mirror ? 0 : row.pixels - 1;  // its fourth byte may lie outside the image
-  exactly(row_end, row_end + 1);
-  for (int64_t j = row_end == 0 ? 1 : 0; j < (row_end == 0 ? row.pixels : row_end); ++j) {
-    std::memcpy(out + j * row.step, in + j * in_step, 4);
+  const size_t frames = rows.size();
+  const uint8_t* const* in = rows.data();
+  for (int64_t j = 0; j < row.width; ++j) {
+    const int64_t column = row.mirror ? row.width - 1 - j : j;
+    if (column + 1 == row.width || j + 1 == row.width) {
+      copy_exactly(column);
+      continue;
+    }
+    for (size_t k = 0; k < frames; ++k, out += 3) std::memcpy(out, in[k] + 3 * column, 4);
   }
 }
 
@@ -131,12 +131,10 @@ void write_clip(const ClipGeometry& geometry, const std::vector<FramePtr>& frame
   std::vector<Rows> rows;
   for (size_t k = 0; k < frames.size(); ++k) rows.push_back(window_rows(geometry, *frames[k], scratch[k]));
   const auto [height, width] = geometry.output;
-  // Row by row, so that what all frames write lies in the nearest cache.
+  std::vector<const uint8_t*> row(frames.size());
   for (int64_t i = 0; i < height; ++i, out += width * 3 * count) {
-    for (int64_t k = 0; k < count; ++k) {
-      copy_row(rows[static_cast<size_t>(k)].first + i * rows[static_cast<size_t>(k)].pitch, out + 3 * k,
-               {.pixels = width, .step = 3 * count, .mirror = geometry.mirror, .last_frame = k + 1 == count});
-    }
+    for (size_t k = 0; k < frames.size(); ++k) row[k] = rows[k].first + i * rows[k].pitch;
+    interleave_row(row, {.width = width, .mirror = geometry.mirror}, out);
   }
 }
 
