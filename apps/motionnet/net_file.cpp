@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
 #include "apps/motionnet/train_config.h"
@@ -44,6 +46,21 @@ MotionNetKind kind_of(const SafetensorsReader& file) {
   return file.has(weight("conv4")) && !file.has(weight("conv5")) ? MotionNetKind::tiny : MotionNetKind::full;
 }
 
+// A factor that gives all widths of the file. The widest layer tells it best, but rounded: of 256 channels by
+// .05 there are 13, and 13 / 256 of 128 would be 7 where .05 of them are 6.
+double channels_of(const SafetensorsReader& file, MotionNetKind kind) {
+  std::vector<std::pair<std::string, double>> layers{{"conv1", 64}, {"conv2", 128}, {"conv3", 256}};
+  if (kind == MotionNetKind::full) layers.insert(layers.end(), {{"conv4", 512}, {"conv6", 1024}});
+  double low = 0, high = HUGE_VAL, widest = 0;
+  for (const auto& [layer, full] : layers) {
+    const auto width = static_cast<double>(shape_of(file, weight(layer))[0]);
+    if (width > 1) low = std::max(low, (width - .5) / full);
+    high = std::min(high, (width + .5) / full);
+    widest = width / full;
+  }
+  return low <= widest && widest < high ? widest : (low + high) / 2;
+}
+
 }  // namespace
 
 std::string name_of(MotionNetKind kind) {
@@ -81,16 +98,14 @@ MotionNetOptions net_of_weights(const SafetensorsReader& file) {
           std::to_string(conv1[1]) + " input channels", ""});
   }
   MotionNetOptions net{.frames = conv1[1] / 3, .kind = kind_of(file)};
-  const bool tiny = net.kind == MotionNetKind::tiny;
-  // The widest layer, of 1024 or 256 channels, tells the factor best.
-  const auto widest = static_cast<double>(shape_of(file, weight(tiny ? "conv3" : "conv6"))[0]);
-  const std::string channels = recorded(file, "channels", fmt::format("{}", widest / (tiny ? 256 : 1024)));
+  const std::string channels = recorded(file, "channels", fmt::format("{}", channels_of(file, net.kind)));
   net.channels = std::strtod(channels.c_str(), nullptr);
   if (!(net.channels > 0 && net.channels <= kMaxChannels)) {
     fail(ErrorKind::data, {file.path().string() + ": metadata channels", "a factor above 0, at most 4",
                            "'" + channels + "'", ""});
   }
-  net.small_displacement = recorded_bool(file, "small_displacement", tiny || file.has(weight("conv1_1")));
+  net.small_displacement = recorded_bool(file, "small_displacement",
+                                         net.kind == MotionNetKind::tiny || file.has(weight("conv1_1")));
   net.smooth_conv = recorded_bool(file, "smooth_conv", file.has(weight("smooth_conv2")));
   return net;
 }
