@@ -75,6 +75,18 @@ std::string reason_of_stb() {
   return reason;
 }
 
+// stb takes memory of the size that a chunk claims, twice over, before it looks how much there is.
+void check_chunks(std::string_view bytes, const std::string& name) {
+  for (size_t at = 8; at + 12 <= bytes.size();) {
+    uint64_t length = 0;
+    for (size_t k = 0; k < 4; ++k) length = length << 8 | unsigned_data(bytes)[at + k];
+    if (length > bytes.size() - at - 12)
+      fail_image(name, fmt::format("PNG chunks within {} bytes", bytes.size()),
+                 fmt::format("one of {} bytes at byte {}", length, at));
+    at += 12 + length;
+  }
+}
+
 Image decode_png(std::string_view bytes, const std::string& name) {
   const auto length = static_cast<int>(bytes.size());
   int width = 0, height = 0, channels = 0;
@@ -83,6 +95,7 @@ Image decode_png(std::string_view bytes, const std::string& name) {
     fail_image(name, "a PNG header", reason_of_stb());
   }
   check_claimed_size(width, height, bytes.size(), name);
+  check_chunks(bytes, name);
   const std::unique_ptr<stbi_uc, void (*)(void*)> rgb(
       stbi_load_from_memory(unsigned_data(bytes), length, &width, &height, &channels, 3), stbi_image_free);
   if (!rgb) fail_image(name, "a whole PNG image", reason_of_stb());

@@ -183,6 +183,9 @@ TEST_CASE("a PNG that cannot be read is an error in printable words, with a reas
   CHECK_THAT(message, Contains("?[2K"));
   CHECK(is_data_error(head + std::string("\x80\0\0\0IDATabc", 11), &message));
   CHECK_THAT(message, Contains("damaged or cut off"));
+  // 2 GB were taken for this chunk of nothing.
+  CHECK(is_data_error(head + std::string("\x7f\xff\xff\xffIDATabcdefgh", 16), &message));
+  CHECK_THAT(message, Contains("2147483647 bytes at byte 33"));
 }
 
 TEST_CASE("what is no image says so") {
