@@ -56,12 +56,13 @@ bool is_complete(const fs::path& folder) {
   if (!fs::is_regular_file(folder / kDone, code)) return false;
   std::ifstream done(folder / kDone);
   uint64_t bytes = 0;
-  while (done >> bytes) {
+  int64_t files = 0;
+  for (; done >> bytes; ++files) {
     std::string name;
     done.get();
     if (!std::getline(done, name) || fs::file_size(folder / name, code) != bytes || code) return false;
   }
-  return done.eof();
+  return done.eof() && files > 0;  // an empty DONE is what some file systems leave of one after a crash
 }
 
 // Syncs all files and says in DONE what there is.
@@ -150,8 +151,7 @@ RunDir RunDir::create(const fs::path& path) {
   RunDir run(path);
   for (const fs::path& file :
        {path, path / "lock", run.config_path(), run.env_path(), run.kernels_path(), run.plan_path(),
-        run.log_path(),
-        run.metrics_path(), run.events_path(), run.checkpoints_path()}) {
+        run.log_path(), run.metrics_path(), run.events_path(), run.checkpoints_path()}) {
     std::error_code unknown;
     if (!fs::exists(file, unknown)) run.made_.push_back(file);
   }

@@ -200,6 +200,26 @@ TEST_CASE("latest falls back to the newest complete checkpoint") {
   CHECK_FALSE(run.latest().has_value());
 }
 
+TEST_CASE("a checkpoint with a file cut off at any byte is passed over for the one before") {
+  const TemporaryFolder folder;
+  RunDir run = new_run(folder / "a");
+  run.save_checkpoint(1, fill);
+  const fs::path newest = run.save_checkpoint(2, fill).path;
+  for (const char* file : {"model.safetensors", "state.safetensors", "DONE"}) {
+    const std::string whole = text_of(newest / file);
+    REQUIRE(run.latest()->step == 2);
+    for (size_t n = 0; n < whole.size(); ++n) {
+      INFO("first " << n << " bytes of " << file << ": " << whole.substr(0, n));
+      write_file_atomically(newest / file, whole.substr(0, n));
+      // What DONE no longer lists is there all the same when DONE ends behind a whole name.
+      const bool ends_behind_a_name =
+          file == std::string("DONE") && n > 0 && (whole[n - 1] == '\n' || whole[n] == '\n');
+      CHECK(run.latest()->step == (ends_behind_a_name ? 2 : 1));
+    }
+    write_file_atomically(newest / file, whole);
+  }
+}
+
 TEST_CASE("rotation keeps the newest, the best and the latest") {
   const TemporaryFolder folder;
   RunDir run = new_run(folder / "run");
