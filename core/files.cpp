@@ -299,6 +299,14 @@ void rename_path(const fs::path& from, const fs::path& to) {
                             .hint = {}});
 }
 
+void remove_path(const fs::path& path) {
+  std::error_code code;
+  fs::remove(path, code);
+  if (!code) return;
+  fail(ErrorKind::runtime,
+       {.where = path.string(), .expected = "to remove it", .got = code.message(), .hint = {}});
+}
+
 int64_t remove_stale_temporary_files(const fs::path& folder) {
   int64_t removed = 0;
   std::error_code code;

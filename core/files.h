@@ -92,6 +92,7 @@ void make_folders(const std::filesystem::path& path);
 void sync_file(const FileHandle& file, const std::filesystem::path& path);
 void sync_folder(const std::filesystem::path& path);
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
+void remove_path(const std::filesystem::path& path);  // a file that need not be there
 
 // Removes what AtomicFile left in `folder` when its process was killed; a file that is being written is
 // locked, and stays. Returns the number removed.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -119,7 +120,7 @@ void Trainer::resume_run() {
   // Stopped before its first checkpoint, it begins again, and ends alike.
   latest ? load_checkpoint(*latest) : start_new_run();
   dir_.write_config(to_toml(config_.options()));
-  std::filesystem::remove(dir_.result_path());
+  remove_path(dir_.result_path());
   dir_.trim_metrics(step_);
   dir_.remove_checkpoints_after(step_);
   trim_events(dir_.events_path(), step_);
@@ -140,12 +141,24 @@ void Trainer::load_checkpoint(const Checkpoint& checkpoint) {
       fail(ErrorKind::data, {state.path().string(), "'" + key + "' in its metadata", "none",
                              "is it a checkpoint of this program?"});
     }
-    return std::stod(found->second);
+    double value = 0;
+    const char *begin = found->second.data(), *end = begin + found->second.size();
+    if (const auto read = std::from_chars(begin, end, value); read.ec != std::errc() || read.ptr != end) {
+      fail(ErrorKind::data, {state.path().string() + ": metadata " + key, "a number",
+                             "'" + found->second.substr(0, 40) + "'", ""});
+    }
+    return value;
   };
   step_ = checkpoint.step;
   last_checkpoint_ = step_;
   if (meta.count("best_step")) {
-    best_step_ = static_cast<int64_t>(number("best_step"));
+    const double best = number("best_step");
+    if (!(best >= 1 && best <= static_cast<double>(step_))) {
+      fail(ErrorKind::data,
+           {state.path().string() + ": metadata best_step", fmt::format("a step from 1 to {}", step_),
+            meta.at("best_step").substr(0, 40), ""});
+    }
+    best_step_ = static_cast<int64_t>(best);
     best_loss_ = number("best_loss");
   }
 }
@@ -298,7 +311,7 @@ ValidationResult Trainer::validate() {
 
 void Trainer::save_pictures() {
   const std::filesystem::path folder = dir_.path() / kPictures;
-  std::filesystem::create_directories(folder);
+  make_folders(folder);
   for (int64_t k = 0; k < std::min<int64_t>(4, validator_->clips()); ++k) {
     const int64_t clip = k * validator_->clips() / std::min<int64_t>(4, validator_->clips());
     const Image image = validator_->picture(clip);
