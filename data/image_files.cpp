@@ -87,7 +87,20 @@ void check_chunks(std::string_view bytes, const std::string& name) {
   }
 }
 
+// Of the first chunk, IHDR. stb calls a size that it finds too large an unknown type.
+void check_png_size(std::string_view bytes, const std::string& name) {
+  if (bytes.size() < 24 || bytes.substr(12, 4) != "IHDR")
+    fail_image(name, "a PNG header", fmt::format("{} bytes that hold none", bytes.size()));
+  const auto number_at = [&](size_t at) {
+    int64_t value = 0;
+    for (size_t k = 0; k < 4; ++k) value = value << 8 | unsigned_data(bytes)[at + k];
+    return value;
+  };
+  check_claimed_size(number_at(16), number_at(20), bytes.size(), name);
+}
+
 Image decode_png(std::string_view bytes, const std::string& name) {
+  check_png_size(bytes, name);
   const auto length = static_cast<int>(bytes.size());
   int width = 0, height = 0, channels = 0;
   stbi__g_failure_reason = nullptr;  // that of an earlier image

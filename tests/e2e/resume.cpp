@@ -240,6 +240,46 @@ TEST_CASE("a checkpoint that lost a file is passed over") {
   require_no_leftovers(run);
 }
 
+TEST_CASE("a checkpoint cut off at any place is passed over, one that lies about its data is bad data") {
+  const TemporaryFolder folder;
+  const fs::path run = small_run(folder, "run", "--iterations 4 --checkpoint-every 2");
+  const fs::path newest = run / "checkpoints/step_000004", copy = folder / "copy";
+  for (const char* name : {"model.safetensors", "state.safetensors"}) {
+    const std::string whole = bytes_of(newest / name);
+    const size_t header = 8 + header_of(newest / name).dump().size();
+    for (const size_t keep :
+         {size_t{0}, size_t{7}, size_t{8}, size_t{200}, header, whole.size() / 2, whole.size() - 1}) {
+      INFO(keep << " bytes of " << name);
+      fs::remove_all(copy);
+      fs::copy(run, copy, fs::copy_options::recursive);
+      fs::resize_file(copy / "checkpoints/step_000004" / name, keep);
+      const Result result = train(resumed(copy));
+      INFO(result.err);
+      REQUIRE(result.code == 0);
+      CHECK_THAT(result.err, Contains("from step 2"));
+      CHECK((bytes_of(latest_of(copy) / name) == whole));
+    }
+    // Of the right size, so that DONE agrees.
+    const auto refused = [&](const std::string& what, const std::string& instead) {
+      INFO(what << " becomes " << instead);
+      REQUIRE(what.size() == instead.size());
+      std::string broken = whole;
+      const size_t at = broken.find(what);
+      REQUIRE(at < header);
+      broken.replace(at, what.size(), instead);
+      fs::remove_all(copy);
+      fs::copy(run, copy, fs::copy_options::recursive);
+      std::ofstream(copy / "checkpoints/step_000004" / name, std::ios::binary) << broken;
+      require_failure(train(join(resumed(copy), {"--iterations", "6"})), {3, {name}});
+      CHECK(fs::exists(copy / "checkpoints/step_000002/DONE"));
+    };
+    refused("\"data_offsets\":[0,", "\"data_offsets\":[9,");
+    refused("\"dtype\":\"F32\"", "\"dtype\":\"F64\"");
+    refused("\"shape\":[", "\"shape\":{");
+    refused("{\"", "[\"");
+  }
+}
+
 TEST_CASE("a complete run says so, and goes on with more iterations") {
   const TemporaryFolder folder;
   const fs::path run = small_run(folder, "run", "--iterations 4");
