@@ -134,7 +134,7 @@ int validate(const Arguments& a, const TrainConfig& config) {
   const SafetensorsReader file = open_weights(a, config);
   const auto device = make_device(config.device);
   State state(*device);
-  ParamStore params;
+  ParamStore params("cpu");
   KernelSettings kernels(config, std::nullopt);
   const PlanOptions options = kernels.plan_options(device->name());
   plan_validation(config, params, options);  // names the parameters
@@ -161,7 +161,7 @@ int validate(const Arguments& a, const TrainConfig& config) {
 }
 
 int print_plan(const Arguments& a, const TrainConfig& config) {
-  ParamStore params;
+  ParamStore params("cpu");
   KernelSettings kernels(config, a.run.resume ? std::optional(a.run.out) : std::nullopt);
   const PlanOptions options = kernels.plan_options(make_device(config.device)->name());
   fmt::print("{}", plans_to_string(plan_training(config, params, options)));

@@ -55,8 +55,9 @@ class Trial {
     if (!prepared) return;
     prepared_ = std::move(*prepared);
     can_ = true;
-    for (const Spec& spec : in) in_.push_back(tensor(spec));
-    for (const Spec& spec : out) out_.push_back(tensor(spec));
+    const Layouts& layouts = prepared_.layouts;
+    for (size_t i = 0; i < in.size(); ++i) in_.push_back(tensor(in[i], layouts.in, i));
+    for (size_t o = 0; o < out.size(); ++o) out_.push_back(tensor(out[o], layouts.out, o));
     workspace_ = Memory(*device_, prepared_.workspace_bytes);
   }
 
@@ -79,9 +80,10 @@ class Trial {
   }
 
  private:
-  Tensor tensor(const Spec& spec) {
+  Tensor tensor(Spec spec, const std::vector<Layout>& layouts, size_t k) {
+    if (!layouts.empty()) spec.layout = layouts[k];
     Tensor t{memory_.emplace_back(*device_, spec.bytes()).data(), spec.shape, spec.dtype};
-    for (int64_t k = 0; k < t.count(); ++k) t.as<float>()[k] = static_cast<float>(k % 17 - 8);
+    for (int64_t e = 0; e < spec.elements(); ++e) t.as<float>()[e] = static_cast<float>(e % 17 - 8);
     return t;
   }
 
@@ -97,7 +99,10 @@ class Trial {
 
 std::vector<Spec> specs_of(const Plan& plan, const std::vector<Value>& values) {
   std::vector<Spec> specs;
-  for (Value v : values) specs.push_back(plan.specs[static_cast<size_t>(v.id)]);
+  for (Value v : values) {
+    const Spec& spec = plan.specs[static_cast<size_t>(v.id)];
+    specs.push_back({spec.shape, spec.dtype});
+  }
   return specs;
 }
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/shape.h"
+#include "core/layout.h"
 
 namespace millrace {
 
@@ -18,6 +18,10 @@ struct FlatSlice {
   std::string name;
   int64_t offset = 0;  // elements, a multiple of kUpdateBlock
   Shape shape;
+  Layout layout{};
+
+  // Elements in the buffer, with what fills up the blocks of the layout.
+  int64_t count() const { return layout.count(shape); }
 };
 
 struct FlatLayout {

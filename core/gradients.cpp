@@ -72,7 +72,7 @@ std::vector<Value> gradients(Graph& g, std::span<const Value> of, std::span<cons
     }
     for (size_t i = 0; i < node.in.size(); ++i) {
       if (!want[i] || !din[i]) continue;
-      if (!(g.spec(din[i]) == g.spec(node.in[i]))) {
+      if (!(g.shape(din[i]) == g.shape(node.in[i])) || g.spec(din[i]).dtype != g.spec(node.in[i]).dtype) {
         fail(ErrorKind::runtime,
              {node.name,
               "a gradient of input " + std::to_string(i) + " like it, " + g.spec(node.in[i]).to_string(),

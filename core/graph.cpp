@@ -3,7 +3,6 @@
 #include "core/error.h"
 
 namespace millrace {
-
 Value Graph::new_value(ValueInfo info) {
   values_.push_back(std::move(info));
   return Value{static_cast<int32_t>(values_.size() - 1)};
@@ -24,22 +23,26 @@ Value Graph::input(const std::string& name, Spec spec) {
   return v;
 }
 
-Value Graph::state(const StateRef& ref, Shape shape, const std::string& name) {
+Value Graph::state(const StateRef& ref, Shape shape, const std::string& name, Layout layout) {
   if (ref.offset < 0) {
     fail(ErrorKind::runtime,
          {"state " + ref.buffer, "an offset of 0 or more", std::to_string(ref.offset), ""});
   }
-  const std::string key = ref.buffer + "@" + std::to_string(ref.offset) + shape.to_string();
+  const std::string key =
+      ref.buffer + "@" + std::to_string(ref.offset) + shape.to_string() + layout.to_string();
   if (auto found = states_.find(key); found != states_.end()) return found->second;
-  Value v = new_value(
-      {.spec = {shape, real_}, .name = name.empty() ? key : name, .node = -1, .output = 0, .state = ref});
+  Value v = new_value({.spec = {shape, real_, std::move(layout)},
+                       .name = name.empty() ? key : name,
+                       .node = -1,
+                       .output = 0,
+                       .state = ref});
   states_[key] = v;
   return v;
 }
 
 std::vector<Value> Graph::add(std::shared_ptr<const Op> op, std::span<const Value> in) {
   std::vector<Spec> specs;
-  for (Value v : in) specs.push_back(spec(v));
+  for (Value v : in) specs.push_back({shape(v), spec(v).dtype});
   const std::string name = prefix_ + std::string(op->name());
   std::vector<Spec> made;
   try {
@@ -77,8 +80,8 @@ void Graph::update(Value state, Value next) {
   const StateRef& place = *info(state).state;
   for (const Update& u : updates_) {
     const StateRef& other = *info(u.state).state;
-    if (other.buffer == place.buffer && other.offset < place.offset + old_spec.shape.count() &&
-        place.offset < other.offset + spec(u.state).shape.count()) {
+    if (other.buffer == place.buffer && other.offset < place.offset + old_spec.elements() &&
+        place.offset < other.offset + spec(u.state).elements()) {
       fail(ErrorKind::runtime,
            {"graph", "one update of " + info(state).name, "another of " + info(u.state).name, ""});
     }

@@ -49,7 +49,7 @@ class Graph {
   Value input(const std::string& name, Shape shape) { return input(name, Spec{shape, real_}); }
   Value input(const std::string& name, Spec spec);
   // A value that outlives steps. The same place and shape give the same Value.
-  Value state(const StateRef& ref, Shape shape, const std::string& name = {});
+  Value state(const StateRef& ref, Shape shape, const std::string& name = {}, Layout layout = {});
   // Appends a node and returns its outputs.
   std::vector<Value> add(std::shared_ptr<const Op> op, std::span<const Value> in);
   Value add1(std::shared_ptr<const Op> op, std::initializer_list<Value> in) {

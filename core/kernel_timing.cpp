@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/device.h"
+#include "core/reorder.h"
 #include "core/tensor.h"
 
 namespace millrace {
@@ -22,6 +23,11 @@ constexpr double kBetter = .97;  // a smaller gain over a more preferred version
 struct Candidate {
   const Kernel* kernel = nullptr;
   Prepared prepared;
+
+  // Operand i as this version wants it, `layouts` being those of the inputs or of the outputs.
+  Spec lies(const Spec& spec, const std::vector<Layout>& layouts, size_t i) const {
+    return {spec.shape, spec.dtype, layouts.empty() ? Layout{} : layouts[i]};
+  }
 };
 
 // A node to be timed.
@@ -112,12 +118,14 @@ class Bench {
  public:
   Bench(Device& device, const Job& job) : device_(device), job_(job) {
     Random random(kSeed);
-    for (const Spec& spec : job.in) {
+    for (size_t i = 0; i < job.in.size(); ++i) {
+      const Spec spec = largest(job.in, &Layouts::in, i);
       const std::vector<char> values = random_bytes(spec, random);
       in_.push_back(add(spec));
       device.upload(in_.back().data, values.data(), spec.bytes());
     }
-    for (const Spec& spec : job.out) {
+    for (size_t o = 0; o < job.out.size(); ++o) {
+      const Spec spec = largest(job.out, &Layouts::out, o);
       out_.push_back(add(spec));
       device.fill_bytes(out_.back().data, 0, spec.bytes());
     }
@@ -145,6 +153,16 @@ class Bench {
   double first_seconds() const { return first_; }
 
  private:
+  // The operand in the layout that takes most memory.
+  Spec largest(const std::vector<Spec>& specs, std::vector<Layout> Layouts::*side, size_t i) const {
+    Spec result = specs[i];
+    for (const Candidate& c : job_.candidates) {
+      const Spec other = c.lies(specs[i], c.prepared.layouts.*side, i);
+      if (other.bytes() > result.bytes()) result = other;
+    }
+    return result;
+  }
+
   Tensor add(const Spec& spec) {
     memory_.emplace_back(device_, spec.bytes());
     return {memory_.back().data(), spec.shape, spec.dtype};
@@ -170,10 +188,55 @@ class Bench {
   double first_ = 0;
 };
 
+// What the reorders cost that a version calls for. Half of it counts: in a chain of nodes that agree on a
+// layout most reorders fall away.
+class ReorderCost {
+ public:
+  ReorderCost(Device& device, std::string name) : device_(device), name_(std::move(name)) {}
+
+  double seconds(const Job& job, const Candidate& c) {
+    double sum = 0;
+    for (size_t i = 0; i < job.in.size(); ++i)
+      sum += one(job.in[i], c.lies(job.in[i], c.prepared.layouts.in, i));
+    for (size_t o = 0; o < job.out.size(); ++o)
+      sum += one(job.out[o], c.lies(job.out[o], c.prepared.layouts.out, o));
+    return sum / 2;
+  }
+
+ private:
+  double one(const Spec& from, const Spec& to) {
+    if (from == to) return 0;
+    const auto [known, is_new] = known_.try_emplace(from.to_string() + " " + to.to_string());
+    if (!is_new) return known->second;
+    const Spec plain{from.shape, from.dtype};
+    Job job{.key = {},
+            .op = make_op<Reorder>(ReorderAttrs{from.layout, to.layout}),
+            .in = {plain},
+            .out = {plain},
+            .candidates = {},
+            .work = 0};
+    for (const Kernel* k : Registry::get().kernels(Reorder::kName, name_, from.dtype)) {
+      auto prepared = prepare_kernel(*k, *job.op, job.in, job.out);
+      if (!prepared) continue;
+      job.candidates.push_back({k, std::move(*prepared)});
+      break;
+    }
+    if (job.candidates.empty()) return 0;
+    known->second = Bench(device_, job)
+                        .seconds_of(job.candidates.front(), std::numeric_limits<double>::infinity())
+                        .value();
+    return known->second;
+  }
+
+  Device& device_;
+  std::string name_;
+  std::map<std::string, double> known_;
+};
+
 // Work a second of each version, at the last node that it was timed at.
 using Speeds = std::map<const Kernel*, double>;
 
-std::string fastest(const Job& job, Device& device, Speeds& speeds) {
+std::string fastest(const Job& job, Device& device, Speeds& speeds, ReorderCost& reorders) {
   Bench bench(device, job);
   double best = std::numeric_limits<double>::infinity();
   const Kernel* winner = nullptr;
@@ -181,7 +244,8 @@ std::string fastest(const Job& job, Device& device, Speeds& speeds) {
     const auto speed = speeds.find(c.kernel);
     const double expected = speed == speeds.end() ? 0 : job.work / speed->second;
     if (expected > kLong && expected > kHopeless * best) continue;
-    const std::optional<double> seconds = bench.seconds_of(c, kHopeless * best);
+    std::optional<double> seconds = bench.seconds_of(c, kHopeless * best);
+    if (seconds) *seconds += reorders.seconds(job, c);
     speeds[c.kernel] = job.work / seconds.value_or(bench.first_seconds());
     if (!seconds || (winner && *seconds > kBetter * best)) continue;
     best = *seconds;
@@ -195,8 +259,9 @@ std::string fastest(const Job& job, Device& device, Speeds& speeds) {
 void time_kernels(const Graph& graph, const TimingOptions& options, KernelChoices& choices) {
   const auto device = make_device(options.device);
   Speeds speeds;
+  ReorderCost reorders(*device, options.device);
   for (const Job& job : find_jobs(graph, options, choices))
-    choices.set(job.key, fastest(job, *device, speeds));
+    choices.set(job.key, fastest(job, *device, speeds, reorders));
 }
 
 }  // namespace millrace

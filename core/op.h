@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/layout.h"
 #include "core/shape.h"
 
 namespace millrace {
@@ -23,10 +24,16 @@ class Graph;
 struct Spec {
   Shape shape;
   Dtype dtype = Dtype::f32;
+  Layout
+      layout{};  // set by plans, and of values in the State; infer() of an op sees dense ones and makes such
 
   bool operator==(const Spec&) const = default;
-  int64_t bytes() const { return shape.count() * size_of(dtype); }
-  std::string to_string() const { return std::string(name_of(dtype)) + shape.to_string(); }
+  // Elements in memory, with what fills up the blocks of a layout.
+  int64_t elements() const { return layout.count(shape); }
+  int64_t bytes() const { return elements() * size_of(dtype); }
+  std::string to_string() const {
+    return std::string(name_of(dtype)) + shape.to_string() + layout.to_string();
+  }
 };
 
 // A handle to a value of a Graph; empty where there is none.
@@ -97,7 +104,12 @@ struct AttrPrinter {
                          value.begin();
                          value.size();
                        }) {
-      for (const auto& v : value) out << v << ',';
+      for (const auto& v : value) {
+        if constexpr (requires { v.to_string(); })
+          out << v.to_string() << ',';
+        else
+          out << v << ',';
+      }
     } else
       out << value;
   }

@@ -1,6 +1,6 @@
 // pack: one flat vector out of slices, out[offset_i + k] = in_i[k], zero between them. The gradients of a net
-// become the flat buffer that optimizers and norms read. Each slice may be computed in its place there, and
-// then nothing is copied.
+// become the flat buffer that optimizers and norms read, each in the layout that its parameter has. Each
+// slice may be computed in its place there, and then nothing is copied.
 #pragma once
 
 #include <vector>
@@ -11,12 +11,18 @@
 namespace millrace {
 
 struct PackAttrs {
-  int64_t total = 0;             // elements of the result
-  std::vector<int64_t> offsets;  // of each slice, in elements, rising
+  int64_t total = 0;              // elements of the result
+  std::vector<int64_t> offsets;   // of each slice, in elements, rising
+  std::vector<Layout> layouts{};  // of each slice in the result; empty: all dense
 
   template <class V> void visit(V v) const {
     v("total", total);
     v("offsets", offsets);
+    v("layouts", layouts);
+  }
+  // Elements that slice i takes.
+  int64_t count(size_t i, const Shape& shape) const {
+    return layouts.empty() ? shape.count() : layouts[i].count(shape);
   }
 };
 
@@ -26,10 +32,11 @@ struct Pack : OpBase<Pack, PackAttrs> {
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     int64_t end = 0;
-    bool fits = in.size() == attrs.offsets.size();
+    bool fits =
+        in.size() == attrs.offsets.size() && (attrs.layouts.empty() || attrs.layouts.size() == in.size());
     for (size_t i = 0; fits && i < in.size(); ++i) {
       fits = attrs.offsets[i] >= end && in[i].dtype == real;
-      end = attrs.offsets[i] + in[i].shape.count();
+      end = attrs.offsets[i] + attrs.count(i, in[i].shape);
     }
     if (!fits || end > attrs.total) {
       fail(ErrorKind::runtime,
@@ -50,6 +57,10 @@ struct Pack : OpBase<Pack, PackAttrs> {
     return {{.name = "gaps",
              .op = make_op<Pack>(PackAttrs{.total = 20, .offsets = {0, 8, 16}}),
              .in = {{{2, 3}}, {{8}}, {{1}}}},
+            {.name = "layouts",
+             .op = make_op<Pack>(
+                 PackAttrs{.total = 400, .offsets = {8, 208}, .layouts = {channel_blocked(8), Layout{}}}),
+             .in = {{{1, 3, 2, 20}}, {{9, 2}}}},
             {.name = "offset", .op = make_op<Pack>(PackAttrs{.total = 9, .offsets = {4}}), .in = {{{3}}}}};
   }
 };

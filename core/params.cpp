@@ -2,59 +2,91 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 
+#include "core/registry.h"
 #include "core/rng.h"
 
 namespace millrace {
 namespace {
 
-// Exchanges the layouts of one output's weights: memory (kh,kw,I) and file (I,kh,kw). `spatial` is kh kw.
-struct Exchange {
-  int64_t channels = 1, spatial = 1;
-
-  explicit Exchange(const Shape& shape) {
-    if (shape.rank() == 4) {
-      channels = shape[3];
-      spatial = shape[1] * shape[2];
-    } else {
-      channels = shape.count();
+// Where the elements of a slice lie in the flat buffer. They are handled in groups of outputs: in each layout
+// a group is one piece of the buffer, and all pieces are alike.
+class SliceMap {
+ public:
+  SliceMap() = default;
+  explicit SliceMap(const FlatSlice& slice) {
+    const Shape& s = slice.shape;
+    if (s.rank() != 4) {
+      places_.resize(static_cast<size_t>(s.count()));
+      std::iota(places_.begin(), places_.end(), int64_t{0});
+      groups_ = 1;
+      piece_ = s.count();
+      return;
+    }
+    int64_t outputs = 1;
+    for (const Layout::Block& b : slice.layout.blocks) outputs = b.axis == 0 ? b.size : outputs;
+    groups_ = (s[0] + outputs - 1) / outputs;
+    piece_ = groups_ > 0 ? slice.count() / groups_ : 0;
+    const LayoutTable table = layout_table(slice.layout, {outputs, s[1], s[2], s[3]});
+    for (int64_t at_output : table[0]) {
+      for (int64_t at_channel : table[3]) {
+        for (int64_t at_row : table[1]) {
+          for (int64_t at_column : table[2]) places_.push_back(at_output + at_channel + at_row + at_column);
+        }
+      }
     }
   }
-  int64_t size() const { return channels * spatial; }
-  // Of element k in the file's order, the place in memory.
-  int64_t memory(int64_t k) const { return spatial == 1 ? k : (k % spatial) * channels + k / spatial; }
+
+  int64_t groups() const { return groups_; }
+  int64_t piece() const { return piece_; }  // elements of the buffer in a group
+  int64_t group_size() const { return static_cast<int64_t>(places_.size()); }  // elements of the slice in one
+  // Of element k of the slice in the file's order, the place within its group's piece.
+  int64_t place(int64_t k) const { return places_[static_cast<size_t>(k % group_size())]; }
+
+ private:
+  std::vector<int64_t> places_;
+  int64_t groups_ = 0, piece_ = 0;
 };
 
-// Reads elements [first, first + count) of a slice in the file's order, one output's weights at a time.
-template <class T> void read_in_file_order(const State& state, const std::string& buffer,
-                                           const FlatSlice& slice, int64_t first, int64_t count, T* to) {
-  const Exchange e(slice.shape);
-  std::vector<T> block(static_cast<size_t>(e.size()));
-  for (int64_t done = 0; done < count;) {
-    const int64_t outer = (first + done) / e.size(), inner = (first + done) % e.size();
-    const int64_t now = std::min(e.size() - inner, count - done);
-    state.read(buffer, slice.offset + outer * e.size(), e.size(), block.data());
-    for (int64_t k = 0; k < now; ++k) to[done + k] = block[static_cast<size_t>(e.memory(inner + k))];
-    done += now;
+// Reads elements [first, first + count) of a slice in the file's order, one group at a time.
+struct SliceSource {
+  std::string buffer;
+  int64_t offset = 0;  // of the slice
+  SliceMap map;
+};
+template <class T>
+void read_in_file_order(const State& state, const SliceSource& from, int64_t first, int64_t count, T* to) {
+  const SliceMap& map = from.map;
+  std::vector<T> piece(static_cast<size_t>(map.piece()));
+  for (int64_t k = first; k < first + count;) {
+    const int64_t group = k / map.group_size();
+    const int64_t end = std::min(first + count, (group + 1) * map.group_size());
+    state.read(from.buffer, from.offset + group * map.piece(), map.piece(), piece.data());
+    for (; k < end; ++k) to[k - first] = piece[static_cast<size_t>(map.place(k))];
   }
 }
 
 template <class T>
 void write_slice(State& state, const std::string& buffer, const FlatSlice& slice,
-                 const std::function<void(int64_t first, std::vector<T>& file_order)>& source) {
-  const Exchange e(slice.shape);
-  std::vector<T> in_file(static_cast<size_t>(e.size())), in_memory(in_file.size());
-  for (int64_t first = 0; first < slice.shape.count(); first += e.size()) {
-    source(first, in_file);
-    for (int64_t k = 0; k < e.size(); ++k)
-      in_memory[static_cast<size_t>(e.memory(k))] = in_file[static_cast<size_t>(k)];
-    state.write(buffer, slice.offset + first, e.size(), in_memory.data());
+                 const std::function<void(int64_t first, std::span<T> file_order)>& source) {
+  const SliceMap map(slice);
+  std::vector<T> in_file(static_cast<size_t>(map.group_size())), piece(static_cast<size_t>(map.piece()));
+  for (int64_t group = 0; group < map.groups(); ++group) {
+    const int64_t first = group * map.group_size();
+    const int64_t count = std::min(map.group_size(), slice.shape.count() - first);
+    source(first, std::span<T>(in_file).first(static_cast<size_t>(count)));
+    std::fill(piece.begin(), piece.end(), T(0));
+    for (int64_t k = 0; k < count; ++k)
+      piece[static_cast<size_t>(map.place(first + k))] = in_file[static_cast<size_t>(k)];
+    state.write(buffer, slice.offset + group * map.piece(), map.piece(), piece.data());
   }
 }
 
 template <class T> void draw(State& state, const FlatSlice& slice, double stddev, uint64_t seed) {
   const RandomStream stream = random_stream(seed, "init/" + slice.name);
-  write_slice<T>(state, kParams, slice, [&](int64_t first, std::vector<T>& values) {
+  write_slice<T>(state, kParams, slice, [&](int64_t first, std::span<T> values) {
     for (size_t k = 0; k < values.size(); ++k) {
       values[k] =
           stddev == 0
@@ -77,15 +109,18 @@ double msra(int64_t fan_in) { return std::sqrt(2.0 / static_cast<double>(fan_in)
 Value ParamStore::parameter(Graph& g, const std::string& name, Shape shape, ParamOptions options) {
   auto [found, is_new] = index_.try_emplace(name, layout_.slices.size());
   if (is_new) {
-    layout_.slices.push_back({.name = name, .offset = layout_.total, .shape = shape});
-    layout_.total += (shape.count() + kUpdateBlock - 1) / kUpdateBlock * kUpdateBlock;
+    FlatSlice slice{.name = name, .offset = layout_.total, .shape = shape};
+    if (shape.rank() == 4 && !device_.empty())
+      slice.layout = Registry::get().weight_layout(device_, {shape, g.real()});
+    layout_.total += (slice.count() + kUpdateBlock - 1) / kUpdateBlock * kUpdateBlock;
+    layout_.slices.push_back(std::move(slice));
     options_.push_back(options);
   }
   const FlatSlice& slice = layout_.slices[found->second];
   if (!(slice.shape == shape)) {
     fail(ErrorKind::runtime, {"parameter " + name, slice.shape.to_string(), shape.to_string(), ""});
   }
-  return g.state({.buffer = kParams, .offset = slice.offset}, shape, name);
+  return g.state({.buffer = kParams, .offset = slice.offset}, shape, name, slice.layout);
 }
 
 int64_t ParamStore::count() const {
@@ -100,7 +135,7 @@ void ParamStore::initialise(State& state, Dtype real, uint64_t seed) const {
   for (size_t k = 0; k < layout_.slices.size(); ++k) {
     const FlatSlice& slice = layout_.slices[k];
     const ParamOptions& o = options_[k];
-    const int64_t blocks = (slice.shape.count() + kUpdateBlock - 1) / kUpdateBlock;
+    const int64_t blocks = (slice.count() + kUpdateBlock - 1) / kUpdateBlock;
     auto fill = [&]<class T>(T) {
       draw<T>(state, slice, o.stddev, seed);
       std::vector<T> rows;
@@ -139,19 +174,24 @@ void ParamStore::save(const std::filesystem::path& path, const State& state, con
       sources[part.prefix + slice.name] = {&slice, part.buffer};
     }
   }
-  write_safetensors(
-      path, content, [&](const TensorEntry& entry, uint64_t offset, std::span<std::byte> chunk) {
-        const Source& from = sources.at(entry.name);
-        auto copy = [&]<class T>(T) {
-          read_in_file_order(state, from.buffer, *from.slice, static_cast<int64_t>(offset / sizeof(T)),
-                             static_cast<int64_t>(chunk.size() / sizeof(T)),
-                             reinterpret_cast<T*>(chunk.data()));
-        };
-        if (entry.dtype == "F64")
-          copy(double{});
-        else
-          copy(float{});
-      });
+  std::string open;  // tensors are written one after another
+  SliceSource from;
+  write_safetensors(path, content,
+                    [&](const TensorEntry& entry, uint64_t offset, std::span<std::byte> chunk) {
+                      if (open != entry.name) {
+                        const Source& source = sources.at(open = entry.name);
+                        from = {source.buffer, source.slice->offset, SliceMap(*source.slice)};
+                      }
+                      auto copy = [&]<class T>(T) {
+                        read_in_file_order(state, from, static_cast<int64_t>(offset / sizeof(T)),
+                                           static_cast<int64_t>(chunk.size() / sizeof(T)),
+                                           reinterpret_cast<T*>(chunk.data()));
+                      };
+                      if (entry.dtype == "F64")
+                        copy(double{});
+                      else
+                        copy(float{});
+                    });
 }
 
 void ParamStore::check_buffer(const State& state, const std::string& buffer) const {
@@ -187,8 +227,8 @@ void ParamStore::load(const SafetensorsReader& file, State& state, const std::ve
   for (const Part& part : parts) {
     for (const FlatSlice& slice : layout_.slices) {
       auto read = [&]<class T>(T) {
-        write_slice<T>(state, part.buffer, slice, [&](int64_t first, std::vector<T>& values) {
-          file.read_some(part.prefix + slice.name, first, std::span<T>(values));
+        write_slice<T>(state, part.buffer, slice, [&](int64_t first, std::span<T> values) {
+          file.read_some(part.prefix + slice.name, first, values);
         });
       };
       if (state.at(part.buffer).dtype == Dtype::f64)

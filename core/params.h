@@ -1,9 +1,9 @@
 // ParamStore: the named parameters of a net. Nets ask it for their weights while they build a graph; it lays
 // them out as slices of one flat buffer, initialises them, and reads and writes them by name.
 //
-// In memory convolution weights are (O,kh,kw,I); in files they are (O,I,kh,kw), and deconvolutions
-// (I,O,kh,kw), as in Caffe and PyTorch. Both are one exchange of axes, since a deconvolution's "O" in memory
-// is its input.
+// In memory convolution weights are (O,kh,kw,I), densely or in a device's layout; in files they are
+// (O,I,kh,kw), and deconvolutions (I,O,kh,kw), as in Caffe and PyTorch. Both are one exchange of axes, since
+// a deconvolution's "O" in memory is its input.
 #pragma once
 
 #include <filesystem>
@@ -29,6 +29,10 @@ double msra(int64_t fan_in);
 
 class ParamStore {
  public:
+  // Weights lie densely, or as `device`'s kernels like them best (Registry::weight_layout).
+  ParamStore() = default;
+  explicit ParamStore(std::string device) : device_(std::move(device)) {}
+
   // The parameter as a value of the graph. The first call lays it out; later ones must ask for the same
   // shape.
   Value parameter(Graph& g, const std::string& name, Shape shape, ParamOptions options);
@@ -56,6 +60,7 @@ class ParamStore {
   // Throws unless the buffer holds the whole layout in real numbers.
   void check_buffer(const State& state, const std::string& buffer) const;
 
+  std::string device_;
   FlatLayout layout_;
   std::vector<ParamOptions> options_;  // per slice
   std::map<std::string, size_t> index_;

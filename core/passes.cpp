@@ -9,8 +9,9 @@ Rewriter::Rewriter(const Graph& from)
   for (int32_t id = 0; id < from.value_count(); ++id) {
     const ValueInfo& info = from.info(Value{id});
     if (info.node >= 0) continue;
-    map_[static_cast<size_t>(id)] =
-        info.state ? to_.state(*info.state, info.spec.shape, info.name) : to_.input(info.name, info.spec);
+    map_[static_cast<size_t>(id)] = info.state
+                                        ? to_.state(*info.state, info.spec.shape, info.name, info.spec.layout)
+                                        : to_.input(info.name, info.spec);
   }
 }
 
@@ -23,6 +24,14 @@ std::vector<Value> Rewriter::emit(std::shared_ptr<const Op> op, const std::vecto
   return out;
 }
 
+std::vector<Value> Rewriter::emit(std::shared_ptr<const Op> op, const std::vector<Value>& new_inputs,
+                                  const std::string& name, const std::vector<Layout>& layouts) {
+  const std::vector<Value> out = emit(std::move(op), new_inputs, name);
+  for (size_t k = 0; k < out.size(); ++k)
+    to_.values_[static_cast<size_t>(out[k].id)].spec.layout = layouts[k];
+  return out;
+}
+
 void Rewriter::keep(const Node& node) {
   std::vector<Value> in;
   for (Value v : node.in) in.push_back((*this)[v]);
@@ -31,8 +40,16 @@ void Rewriter::keep(const Node& node) {
 }
 
 Graph Rewriter::finish() {
-  for (const auto& [name, value] : from_.outputs()) to_.output(name, (*this)[value]);
-  for (const Update& u : from_.updates()) to_.update((*this)[u.state], (*this)[u.next]);
+  std::map<std::string, Value> outputs;
+  std::vector<Update> updates;
+  for (const auto& [name, value] : from_.outputs()) outputs[name] = (*this)[value];
+  for (const Update& u : from_.updates()) updates.push_back({(*this)[u.state], (*this)[u.next]});
+  return finish(outputs, updates);
+}
+
+Graph Rewriter::finish(const std::map<std::string, Value>& outputs, const std::vector<Update>& updates) {
+  for (const auto& [name, value] : outputs) to_.output(name, value);
+  for (const Update& u : updates) to_.update(u.state, u.next);
   return std::move(to_);
 }
 

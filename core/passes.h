@@ -25,8 +25,14 @@ class Rewriter {
   // Appends another op in the node's place, under the node's name.
   std::vector<Value> emit(std::shared_ptr<const Op> op, const std::vector<Value>& new_inputs,
                           const std::string& name);
+  // The same, with the layouts of its outputs.
+  std::vector<Value> emit(std::shared_ptr<const Op> op, const std::vector<Value>& new_inputs,
+                          const std::string& name, const std::vector<Layout>& layouts);
+  const Graph& graph() const { return to_; }
   // Gives the new graph its outputs and updates.
   Graph finish();
+  // The same, where they are not just the new values of the old ones.
+  Graph finish(const std::map<std::string, Value>& outputs, const std::vector<Update>& updates);
 
  private:
   const Graph& from_;

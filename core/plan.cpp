@@ -7,6 +7,7 @@
 #include "core/copy.h"
 #include "core/device.h"
 #include "core/kernel_timing.h"
+#include "core/layouts.h"
 #include "core/passes.h"
 #include "core/storage.h"
 
@@ -19,14 +20,6 @@ std::vector<Spec> specs_of(const Graph& g, const std::vector<Value>& values) {
   return specs;
 }
 
-bool take(PlanStep& step, const Kernel& kernel, const std::vector<Spec>& in, const std::vector<Spec>& out) {
-  std::optional<Prepared> prepared = prepare_kernel(kernel, *step.op, in, out);
-  if (!prepared) return false;
-  step.kernel = &kernel;
-  step.prepared = std::move(*prepared);
-  return true;
-}
-
 // PlanOptions, and the environment that choices are looked up in; empty without any.
 struct Choosing {
   const PlanOptions& options;
@@ -34,55 +27,52 @@ struct Choosing {
 };
 
 // Of what is fixed or known that, else the most preferred version that can do the node.
-void choose_kernel(PlanStep& step, const std::vector<Spec>& in, const std::vector<Spec>& out,
-                   const Choosing& c) {
-  const std::string op(step.op->name());
+Choice choose_kernel(const Node& node, const std::vector<Spec>& in, const std::vector<Spec>& out,
+                     const Choosing& c) {
+  const std::string op(node.op->name());
   const std::vector<const Kernel*> kernels = Registry::get().kernels(op, c.options.device, out.front().dtype);
   const auto fixed = c.options.versions.find(op);
   const bool is_fixed = fixed != c.options.versions.end();
   const std::string* known = is_fixed ? &fixed->second
                              : c.options.choices && kernels.size() > 1
-                                 ? c.options.choices->find({c.environment, kernel_node(*step.op, in, out)})
+                                 ? c.options.choices->find({c.environment, kernel_node(*node.op, in, out)})
                                  : nullptr;
-  for (const Kernel* k : kernels)
-    if (known && k->version == *known && take(step, *k, in, out)) return;
-  for (const Kernel* k : kernels)
-    if (!is_fixed && take(step, *k, in, out)) return;
+  for (const bool only_known : {true, false}) {
+    for (const Kernel* k : kernels) {
+      if (only_known ? !known || k->version != *known : is_fixed) continue;
+      if (auto prepared = prepare_kernel(*k, *node.op, in, out)) return {k, std::move(*prepared)};
+    }
+  }
   fail(ErrorKind::runtime,
-       {step.name,
+       {node.name,
         fmt::format("a kernel for '{}' in {} on {}", op, name_of(out.front().dtype), c.options.device),
         "none that can do " + out.front().to_string(),
         is_fixed ? "asked for was version '" + fixed->second + "'" : ""});
 }
 
-PlanStep make_step(const Graph& g, const Node& node, const Choosing& choosing) {
+PlanStep make_step(const Graph& g, const Node& node, Choice choice) {
   PlanStep step{.op = node.op,
                 .name = node.name,
-                .kernel = nullptr,
-                .prepared = {},
+                .kernel = choice.kernel,
+                .prepared = std::move(choice.prepared),
                 .in = node.in,
                 .out = node.out,
                 .workspace_offset = 0,
                 .cost = {}};
-  const std::vector<Spec> in = specs_of(g, node.in), out = specs_of(g, node.out);
-  choose_kernel(step, in, out, choosing);
-  step.cost = node.op->cost(in, out);
+  step.cost = node.op->cost(specs_of(g, node.in), specs_of(g, node.out));
   return step;
 }
 
 void append_copies(Plan& plan, const Graph& g, const Storage& storage, const Choosing& choosing) {
   for (const Update& u : storage.copies) {
-    PlanStep step{.op = make_op<Copy>(),
-                  .name = "update/" + g.info(u.state).name,
-                  .kernel = nullptr,
-                  .prepared = {},
-                  .in = {u.next},
-                  .out = {u.state},
-                  .workspace_offset = 0,
-                  .cost = {}};
-    choose_kernel(step, {g.spec(u.next)}, {g.spec(u.state)}, choosing);
-    step.cost = step.op->cost(std::vector{g.spec(u.next)}, std::vector{g.spec(u.state)});
-    plan.steps.push_back(std::move(step));
+    const Node node{
+        .op = make_op<Copy>(), .in = {u.next}, .out = {u.state}, .name = "update/" + g.info(u.state).name};
+    const std::vector<Spec> spec{g.spec(u.next)};
+    Choice choice = choose_kernel(node, spec, spec, choosing);
+    if (choice.kernel->follow) {
+      if (auto followed = choice.kernel->follow(*node.op, spec, spec)) choice.prepared = std::move(*followed);
+    }
+    plan.steps.push_back(make_step(g, node, std::move(choice)));
   }
 }
 
@@ -120,7 +110,7 @@ void sum_up(Plan& plan, const Graph& g) {
     plan.specs.push_back(spec);
     const Place& place = plan.places[static_cast<size_t>(id)];
     if (place.where == Place::Where::state) {
-      const int64_t end = place.offset / size_of(spec.dtype) + spec.shape.count();
+      const int64_t end = place.offset / size_of(spec.dtype) + spec.elements();
       Spec& need = plan.state.try_emplace(place.region, Spec{{0}, spec.dtype}).first->second;
       need.shape = {std::max(need.shape[0], end)};
     }
@@ -153,8 +143,8 @@ void refuse_updated_outputs(const Graph& g) {
     for (const Update& u : g.updates()) {
       const ValueInfo& updated = g.info(u.state);
       if (!out.state || out.state->buffer != updated.state->buffer ||
-          out.state->offset >= updated.state->offset + updated.spec.shape.count() ||
-          updated.state->offset >= out.state->offset + out.spec.shape.count())
+          out.state->offset >= updated.state->offset + updated.spec.elements() ||
+          updated.state->offset >= out.state->offset + out.spec.elements())
         continue;
       fail(ErrorKind::runtime, {"output " + name, "a value that outlasts the step",
                                 "state " + updated.name + ", which the step updates",
@@ -165,19 +155,46 @@ void refuse_updated_outputs(const Graph& g) {
 
 }  // namespace
 
+namespace {
+
+Choosing choosing_by(const PlanOptions& options) {
+  return {options, options.choices ? kernel_environment(options.device) : ""};
+}
+
+Graph rewrite(const Graph& original, const PlanOptions& options) {
+  Graph result = options.rewrite ? fuse_nodes(remove_dead_nodes(join_equal_nodes(original))) : original;
+  refuse_updated_outputs(result);
+  return result;
+}
+
+ArrangedGraph arrange(const Graph& rewritten, const Choosing& choosing) {
+  return arrange_layouts(rewritten, [&](const Node& node, const auto& in, const auto& out) {
+    return choose_kernel(node, in, out, choosing);
+  });
+}
+
+}  // namespace
+
+Graph planned_graph(const Graph& original, const PlanOptions& options) {
+  return arrange(rewrite(original, options), choosing_by(options)).graph;
+}
+
 Plan make_plan(const Graph& original, const PlanOptions& given) {
   KernelChoices measured;
   PlanOptions options = given;
   if (options.kernels == KernelPolicy::measure && !options.choices) options.choices = &measured;
-  const Graph g = options.rewrite ? fuse_nodes(remove_dead_nodes(join_equal_nodes(original))) : original;
-  refuse_updated_outputs(g);
-  const Choosing choosing{options, options.choices ? kernel_environment(options.device) : ""};
+  const Graph rewritten = rewrite(original, options);
+  const Choosing choosing = choosing_by(options);
   if (options.kernels == KernelPolicy::measure) {
-    time_kernels(g, {.device = options.device, .environment = choosing.environment}, *options.choices);
+    time_kernels(rewritten, {.device = options.device, .environment = choosing.environment},
+                 *options.choices);
   }
   Plan plan;
   plan.device = options.device;
-  for (const Node& node : g.nodes()) plan.steps.push_back(make_step(g, node, choosing));
+  ArrangedGraph arranged = arrange(rewritten, choosing);
+  const Graph& g = arranged.graph;
+  for (size_t k = 0; k < g.nodes().size(); ++k)
+    plan.steps.push_back(make_step(g, g.nodes()[k], std::move(arranged.choices[k])));
   Storage storage = assign_storage(g);
   append_copies(plan, g, storage, choosing);
   place_in_arena(plan, std::move(storage));

@@ -84,6 +84,9 @@ class Plan {
 // Throws when a node has no kernel on the device: the message names op, device and node. Throws when an
 // output is a state value that the step updates.
 Plan make_plan(const Graph& graph, const PlanOptions& options = {});
+// The graph whose nodes are the steps of that plan, but for copies at its end: rewritten, with its reorders.
+// For tests; kernels are chosen by options.choices or by preference, never measured.
+Graph planned_graph(const Graph& graph, const PlanOptions& options = {});
 
 // Each after a line "# <name>": what --plan prints and a run keeps as plan.txt.
 std::string plans_to_string(const std::map<std::string, Plan>& plans);

@@ -33,6 +33,11 @@ std::vector<const Kernel*> Registry::kernels(std::string_view op, std::string_vi
   return found;
 }
 
+Layout Registry::weight_layout(const std::string& device, const Spec& weights) const {
+  const auto found = weights_.find(device);
+  return found == weights_.end() ? Layout{} : found->second(weights);
+}
+
 std::vector<std::string> Registry::devices() const {
   std::set<std::string> names;
   for (const Kernel& k : kernels_) names.insert(k.device);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,12 +15,19 @@
 
 namespace millrace {
 
+// How the operands of a node lie, in its order. Empty: all dense.
+struct Layouts {
+  std::vector<Layout> in, out;
+  bool operator==(const Layouts&) const = default;
+};
+
 // What a kernel version decided for one node, once, at plan time.
 struct Prepared {
   std::shared_ptr<const void>
       state;                    // whatever the kernel wants to find again, for instance a library's primitive
   int64_t workspace_bytes = 0;  // scratch, inside the arena, only while the kernel runs
-  std::string implementation;   // printed in the plan, for instance oneDNN's name for its code
+  std::string implementation{};  // printed in the plan, for instance oneDNN's name for its code
+  Layouts layouts{};             // how the kernel wants its operands to lie
 };
 
 struct KernelArgs {
@@ -33,10 +41,15 @@ struct KernelArgs {
   template <class T> const auto& attrs() const { return static_cast<const T&>(op).attrs; }
 };
 
-// Overwrites every element of every output. Computes; never allocates, throws or checks.
+// Overwrites every element of every output, with zeros what fills up the blocks of its layout. Computes;
+// never allocates, throws or checks.
 using KernelFn = void (*)(const KernelArgs&);
 // Nothing: this version cannot do this node.
 using PrepareFn = std::optional<Prepared> (*)(const Op&, std::span<const Spec> in, std::span<const Spec> out);
+
+// The same for a version that can work in other layouts too: told how the inputs lie, it says how it would
+// take them and how its outputs then lie. Nothing: only dense.
+using FollowFn = PrepareFn;
 
 struct Kernel {
   std::string op;
@@ -45,6 +58,7 @@ struct Kernel {
   Dtype dtype = Dtype::f32;
   KernelFn run = nullptr;
   PrepareFn prepare = nullptr;
+  FollowFn follow = nullptr;
   int preference = 0;  // the `heuristic` policy takes the highest that can do the node
 };
 
@@ -70,6 +84,12 @@ class Registry {
   const std::deque<Kernel>& all_kernels() const { return kernels_; }
   std::vector<std::string> devices() const;
 
+  // How convolution weights (O,kh,kw,I) of real numbers best lie in the State for a device's kernels; dense
+  // where nothing else was said.
+  using WeightLayoutFn = Layout (*)(const Spec& weights);
+  void set_weight_layout(const std::string& device, WeightLayoutFn layout) { weights_[device] = layout; }
+  Layout weight_layout(const std::string& device, const Spec& weights) const;
+
   // For tests that register deliberately wrong kernels, and for backends in libraries of their own.
   static Registry& mutable_registry();
 
@@ -77,13 +97,16 @@ class Registry {
   std::vector<OpEntry> ops_;
   std::deque<Kernel> kernels_;  // plans point into it
   std::string family_;
+  std::map<std::string, WeightLayoutFn> weights_;
 };
 
 // Registers one CPU kernel template for double, the truth of all tests, and float.
 inline void add_cpu_kernel(Registry& r, const char* op, KernelFn f32, KernelFn f64,
-                           const char* version = "plain") {
-  r.add_kernel({.op = op, .device = "cpu", .version = version, .dtype = Dtype::f64, .run = f64});
-  r.add_kernel({.op = op, .device = "cpu", .version = version, .dtype = Dtype::f32, .run = f32});
+                           FollowFn follow = nullptr) {
+  r.add_kernel(
+      {.op = op, .device = "cpu", .version = "plain", .dtype = Dtype::f64, .run = f64, .follow = follow});
+  r.add_kernel(
+      {.op = op, .device = "cpu", .version = "plain", .dtype = Dtype::f32, .run = f32, .follow = follow});
 }
 
 }  // namespace millrace

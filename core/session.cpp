@@ -139,6 +139,7 @@ std::optional<BadNode> Session::run_checked() {
     device_.synchronize();
     for (size_t o = 0; o < launches_[k].args.out.size(); ++o) {
       Tensor host = launches_[k].args.out[o];
+      host.shape = {plan_.specs[static_cast<size_t>(plan_.steps[k].out[o].id)].elements()};
       if (host.dtype != Dtype::f32 && host.dtype != Dtype::f64) continue;
       std::vector<char> bytes(static_cast<size_t>(host.bytes()));
       device_.download(bytes.data(), host.data, host.bytes());

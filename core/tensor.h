@@ -1,4 +1,5 @@
-// Tensor: a view of memory that something else owns. Elements lie densely in the order of the shape.
+// Tensor: a view of memory that something else owns. Elements lie densely in the order of the shape, unless a
+// plan gave the value another layout; kernels that can work in one know it from their Prepared.
 #pragma once
 
 #include "core/dtype.h"

@@ -1,9 +1,10 @@
-#include "cpu/conv2d.h"
+#include "layers/conv2d.h"
 
 #include <algorithm>
 
+#include "cpu/follow.h"
+#include "cpu/onednn.h"
 #include "cpu/parallel.h"
-#include "layers/conv2d.h"
 
 namespace millrace::cpu {
 namespace {
@@ -94,30 +95,57 @@ template <class T> void conv2d_dw(const KernelArgs& args) {
 // threads.
 constexpr int64_t kChunk = 1024;
 
-template <class T> void conv2d_db(const KernelArgs& args) {
-  const int64_t C = args.out[0].count(), rows = args.in[0].count() / C, chunks = (rows + kChunk - 1) / kChunk;
-  const T* dy = args.in[0].as<T>();
-  T* db = args.out[0].as<T>();
-  T* partial = static_cast<T*>(args.workspace);
-  parallel_rows(chunks, rows * C, [&](int64_t k) {
-    T* sum = partial + k * C;
-    std::fill(sum, sum + C, T(0));
-    for (int64_t row = k * kChunk; row < std::min(rows, (k + 1) * kChunk); ++row) {
-      for (int64_t c = 0; c < C; ++c) sum[c] += dy[row * C + c];
-    }
-  });
-  std::fill(db, db + C, T(0));
-  for (int64_t k = 0; k < chunks; ++k) {
-    for (int64_t c = 0; c < C; ++c) db[c] += partial[k * C + c];
+template <class T> void sum_rows(const T* rows, int64_t count, int64_t C, T* sum) {
+  std::fill(sum, sum + C, T(0));
+  for (int64_t row = 0; row < count; ++row) {
+    for (int64_t c = 0; c < C; ++c) sum[c] += rows[row * C + c];
   }
 }
 
+template <class T> void conv2d_db(const KernelArgs& args) {
+  const Planes p(args.in[0].shape, number_or(args, 0));
+  const int64_t chunks = (p.pixels + kChunk - 1) / kChunk, planes = p.images * p.blocks, block = p.block;
+  const T* dy = args.in[0].as<T>();
+  T* db = args.out[0].as<T>();
+  T* partial = static_cast<T*>(args.workspace);
+  parallel_rows(planes * chunks, p.count(), [=](int64_t k) {
+    const int64_t first = k % chunks * kChunk;
+    sum_rows(dy + (k / chunks * p.pixels + first) * block, std::min(kChunk, p.pixels - first), block,
+             partial + k * block);
+  });
+  std::fill(db, db + p.channels, T(0));
+  for (int64_t k = 0; k < planes * chunks; ++k) {
+    const int64_t b = k / chunks % p.blocks;
+    for (int64_t c = 0; c < p.width(b); ++c) db[b * block + c] += partial[k * block + c];
+  }
+}
+
+template <class T> Prepared with_partial_sums(Prepared prepared, const Planes& p) {
+  prepared.workspace_bytes =
+      p.images * p.blocks * ((p.pixels + kChunk - 1) / kChunk) * p.block * static_cast<int64_t>(sizeof(T));
+  return prepared;
+}
+
 template <class T>
-std::optional<Prepared> prepare_conv2d_db(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
-  const int64_t C = out[0].shape.count(), rows = in[0].shape.count() / C;
-  return Prepared{.state = {},
-                  .workspace_bytes = (rows + kChunk - 1) / kChunk * C * static_cast<int64_t>(sizeof(T)),
-                  .implementation = {}};
+std::optional<Prepared> prepare_conv2d_db(const Op&, std::span<const Spec> in, std::span<const Spec>) {
+  return with_partial_sums<T>({}, Planes(in[0].shape, 0));
+}
+
+template <class T>
+std::optional<Prepared> follow_conv2d_db(const Op&, std::span<const Spec> in, std::span<const Spec>) {
+  const int64_t block = channel_block(in[0].layout);
+  if (block == 0) return {};
+  return with_partial_sums<T>(following(block, {{in[0].layout}, {Layout{}}}), Planes(in[0].shape, block));
+}
+
+template <class T> void add_conv2d_db(Registry& r, Dtype dtype) {
+  r.add_kernel({.op = Conv2dDb::kName,
+                .device = "cpu",
+                .version = "plain",
+                .dtype = dtype,
+                .run = conv2d_db<T>,
+                .prepare = prepare_conv2d_db<T>,
+                .follow = follow_conv2d_db<T>});
 }
 
 }  // namespace
@@ -126,18 +154,8 @@ void register_conv2d(Registry& r) {
   add_cpu_kernel(r, Conv2d::kName, conv2d<float>, conv2d<double>);
   add_cpu_kernel(r, Conv2dDx::kName, conv2d_dx<float>, conv2d_dx<double>);
   add_cpu_kernel(r, Conv2dDw::kName, conv2d_dw<float>, conv2d_dw<double>);
-  r.add_kernel({.op = Conv2dDb::kName,
-                .device = "cpu",
-                .version = "plain",
-                .dtype = Dtype::f64,
-                .run = conv2d_db<double>,
-                .prepare = prepare_conv2d_db<double>});
-  r.add_kernel({.op = Conv2dDb::kName,
-                .device = "cpu",
-                .version = "plain",
-                .dtype = Dtype::f32,
-                .run = conv2d_db<float>,
-                .prepare = prepare_conv2d_db<float>});
+  add_conv2d_db<double>(r, Dtype::f64);
+  add_conv2d_db<float>(r, Dtype::f32);
 #ifdef MILLRACE_HAVE_ONEDNN
   register_conv2d_onednn(r);
 #endif

@@ -1,5 +1,6 @@
 #include "core/copy.h"
 
+#include "cpu/follow.h"
 #include "cpu/parallel.h"
 
 namespace millrace::cpu {
@@ -8,11 +9,13 @@ namespace {
 template <class T> void copy(const KernelArgs& args) {
   const T* x = args.in[0].as<T>();
   T* y = args.out[0].as<T>();
-  parallel_for(args.out[0].count(), [=](int64_t k) { y[k] = x[k]; });
+  parallel_for(elements(args), [=](int64_t k) { y[k] = x[k]; });
 }
 
 }  // namespace
 
-void register_copy(Registry& r) { add_cpu_kernel(r, Copy::kName, copy<float>, copy<double>); }
+void register_copy(Registry& r) {
+  add_cpu_kernel(r, Copy::kName, copy<float>, copy<double>, follow_elementwise);
+}
 
 }  // namespace millrace::cpu

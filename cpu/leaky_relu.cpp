@@ -1,5 +1,6 @@
 #include "layers/leaky_relu.h"
 
+#include "cpu/follow.h"
 #include "cpu/parallel.h"
 
 namespace millrace::cpu {
@@ -9,7 +10,7 @@ template <class T> void leaky_relu(const KernelArgs& args) {
   const T slope = static_cast<T>(args.attrs<LeakyRelu>().slope);
   const T* x = args.in[0].as<T>();
   T* y = args.out[0].as<T>();
-  parallel_for(args.out[0].count(), [=](int64_t k) { y[k] = x[k] > 0 ? x[k] : slope * x[k]; });
+  parallel_for(elements(args), [=](int64_t k) { y[k] = x[k] > 0 ? x[k] : slope * x[k]; });
 }
 
 template <class T> void leaky_relu_dx(const KernelArgs& args) {
@@ -17,14 +18,14 @@ template <class T> void leaky_relu_dx(const KernelArgs& args) {
   const T* dy = args.in[0].as<T>();
   const T* y = args.in[1].as<T>();
   T* dx = args.out[0].as<T>();
-  parallel_for(args.out[0].count(), [=](int64_t k) { dx[k] = y[k] > 0 ? dy[k] : slope * dy[k]; });
+  parallel_for(elements(args), [=](int64_t k) { dx[k] = y[k] > 0 ? dy[k] : slope * dy[k]; });
 }
 
 }  // namespace
 
 void register_leaky_relu(Registry& r) {
-  add_cpu_kernel(r, LeakyRelu::kName, leaky_relu<float>, leaky_relu<double>);
-  add_cpu_kernel(r, LeakyReluDx::kName, leaky_relu_dx<float>, leaky_relu_dx<double>);
+  add_cpu_kernel(r, LeakyRelu::kName, leaky_relu<float>, leaky_relu<double>, follow_elementwise);
+  add_cpu_kernel(r, LeakyReluDx::kName, leaky_relu_dx<float>, leaky_relu_dx<double>, follow_elementwise);
 }
 
 }  // namespace millrace::cpu

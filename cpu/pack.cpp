@@ -16,14 +16,33 @@ template <class T> void pack(const KernelArgs& args) {
     T* place = out + attrs.offsets[i];
     const T* slice = args.in[i].as<T>();
     std::fill(out + end, place, T(0));
-    if (slice != place) std::copy(slice, slice + args.in[i].count(), place);
-    end = attrs.offsets[i] + args.in[i].count();
+    const int64_t count = attrs.count(i, args.in[i].shape);
+    if (slice != place) std::copy(slice, slice + count, place);
+    end = attrs.offsets[i] + count;
   }
   std::fill(out + end, out + attrs.total, T(0));
 }
 
+std::optional<Prepared> prepare(const Op& op, std::span<const Spec>, std::span<const Spec>) {
+  const std::vector<Layout>& layouts = static_cast<const Pack&>(op).attrs.layouts;
+  if (layouts.empty()) return Prepared{};
+  return Prepared{.state = {}, .layouts = {layouts, {Layout{}}}};
+}
+
+template <class T> void add(Registry& r, Dtype dtype) {
+  r.add_kernel({.op = Pack::kName,
+                .device = "cpu",
+                .version = "plain",
+                .dtype = dtype,
+                .run = pack<T>,
+                .prepare = prepare});
+}
+
 }  // namespace
 
-void register_pack(Registry& r) { add_cpu_kernel(r, Pack::kName, pack<float>, pack<double>); }
+void register_pack(Registry& r) {
+  add<double>(r, Dtype::f64);
+  add<float>(r, Dtype::f32);
+}
 
 }  // namespace millrace::cpu

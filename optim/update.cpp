@@ -19,7 +19,7 @@ void check_layout(const FlatLayout& layout) {
            {"parameter " + s.name, "an offset that is a multiple of 64, from " + std::to_string(end),
             std::to_string(s.offset), ""});
     }
-    end = s.offset + s.shape.count();
+    end = s.offset + s.count();
   }
   if (layout.slices.empty() || layout.total < end || layout.total % kUpdateBlock != 0) {
     fail(ErrorKind::runtime,
@@ -44,13 +44,14 @@ Value append_gradients(Graph& g, Value loss, const FlatLayout& layout, bool add_
          {"training step", "a loss of shape (1)", g.shape(loss).to_string(), "sum it first"});
   }
   std::vector<Value> params, of = {loss}, seeds = {fill(g, {1}, 1)};
-  PackAttrs places{.total = layout.total, .offsets = {}};
+  PackAttrs places{.total = layout.total, .offsets = {}, .layouts = {}};
   for (const FlatSlice& s : layout.slices) {
     params.push_back(parameter(g, s));
     places.offsets.push_back(s.offset);
+    places.layouts.push_back(s.layout);
     if (!add_to_old) continue;
     of.push_back(params.back());
-    seeds.push_back(g.state({kGrads, s.offset}, s.shape, "d" + s.name));
+    seeds.push_back(g.state({kGrads, s.offset}, s.shape, "d" + s.name, s.layout));
   }
   std::vector<Value> grads = gradients(g, of, seeds, params);
   for (Value& v : grads) {
@@ -118,7 +119,7 @@ std::vector<std::string> optimizer_buffers(OptimizerKind kind) {
 }
 
 Value parameter(Graph& g, const FlatSlice& slice) {
-  return g.state({kParams, slice.offset}, slice.shape, slice.name);
+  return g.state({kParams, slice.offset}, slice.shape, slice.name, slice.layout);
 }
 
 void train_step(Graph& g, Value loss, const FlatLayout& layout, const OptimizerOptions& options) {

@@ -331,8 +331,8 @@ void Trainer::save_pictures() {
 void Trainer::check_weights() const {
   std::vector<float> values;
   for (const FlatSlice& slice : params_.layout().slices) {
-    values.resize(static_cast<size_t>(slice.shape.count()));
-    state_.read(kParams, slice.offset, slice.shape.count(), values.data());
+    values.resize(static_cast<size_t>(slice.count()));
+    state_.read(kParams, slice.offset, slice.count(), values.data());
     for (const float value : values) {
       if (std::isfinite(value)) continue;
       fail(ErrorKind::diverged, {fmt::format("step {}: {}", step_, slice.name), "finite weights",

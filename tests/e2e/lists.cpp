@@ -50,7 +50,7 @@ TEST_CASE("lists of every kind train, whatever their line ends, to the same bits
   }
 }
 
-TEST_CASE("a list of its own for validation; the run remembers where its data is") {
+TEST_CASE("a list of its own for validation, and the run remembers where its data is") {
   const TemporaryFolder folder;
   write_scenes(folder);
   write_text(folder / "train.txt", "Run/v Run 2 6 1\nBow/v_Bow_1 6 0\n");

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "core/session.h"
 
@@ -160,23 +162,72 @@ struct Run {
   Complaints complaints;
 };
 
-Run run_kernel(const Case& test, const Kernel& kernel, const std::vector<std::vector<double>>& inputs) {
+// Places in memory of a value's elements, in the order of its shape.
+std::vector<size_t> places_of(const Spec& spec) {
+  const LayoutTable table = layout_table(spec.layout, spec.shape);
+  std::vector<size_t> places{0};
+  for (int axis = 0; axis < spec.shape.rank(); ++axis) {
+    std::vector<size_t> next;
+    for (size_t at : places) {
+      for (int64_t offset : table[static_cast<size_t>(axis)])
+        next.push_back(at + static_cast<size_t>(offset));
+    }
+    places = std::move(next);
+  }
+  return places;
+}
+
+// Values as they lie in memory, zeros filling up blocks; and back, with a complaint where it is not zeros.
+std::vector<double> lay_out(const std::vector<double>& values, const Spec& spec) {
+  if (spec.layout.dense()) return values;
+  std::vector<double> memory(static_cast<size_t>(spec.elements()));
+  const std::vector<size_t> places = places_of(spec);
+  for (size_t e = 0; e < values.size(); ++e) memory[places[e]] = values[e];
+  return memory;
+}
+std::vector<double> collect(std::vector<double> memory, const Spec& spec, Complaints& complaints) {
+  if (spec.layout.dense()) return memory;
+  std::vector<double> values;
+  for (size_t place : places_of(spec)) values.push_back(std::exchange(memory[place], 0));
+  if (std::any_of(memory.begin(), memory.end(), [](double v) { return !(v == 0); }))
+    complaints.push_back("did not fill up the blocks of " + spec.to_string() + " with zeros");
+  return values;
+}
+
+void set_layouts(std::vector<Spec>& specs, const std::vector<Layout>& layouts) {
+  for (size_t i = 0; i < layouts.size(); ++i) specs[i].layout = layouts[i];
+}
+
+// `offered` is how activations lie that the kernel is asked to go along with; dense: nothing is asked.
+Run run_kernel(const Case& test, const Kernel& kernel, const std::vector<std::vector<double>>& inputs,
+               const Layout& offered = {}) {
   Run run;
-  const std::vector<Spec> in_specs = input_specs(test, kernel.dtype);
-  const std::vector<Spec> out_specs = test.op->infer(in_specs, kernel.dtype);
+  std::vector<Spec> in_specs = input_specs(test, kernel.dtype);
+  std::vector<Spec> out_specs = test.op->infer(in_specs, kernel.dtype);
   Prepared prepared;
-  if (kernel.prepare) {
+  if (!offered.dense()) {
+    std::vector<Spec> lying = in_specs;
+    for (Spec& s : lying) {
+      if (s.shape.rank() == 4) s.layout = offered;
+    }
+    auto answer = kernel.follow(*test.op, lying, out_specs);
+    run.supported = answer.has_value();
+    if (!answer) return run;
+    prepared = std::move(*answer);
+  } else if (kernel.prepare) {
     auto answer = kernel.prepare(*test.op, in_specs, out_specs);
     run.supported = answer.has_value();
     if (!answer) return run;
     prepared = std::move(*answer);
   }
+  set_layouts(in_specs, prepared.layouts.in);
+  set_layouts(out_specs, prepared.layouts.out);
   std::vector<Guarded> buffers;
   buffers.reserve(in_specs.size() + out_specs.size() + 1);
   std::vector<Tensor> in, out;
   for (size_t i = 0; i < in_specs.size(); ++i) {
     in.push_back(buffers.emplace_back(in_specs[i], uint8_t{0xff}).tensor);
-    fill_tensor(in.back(), inputs[i]);
+    fill_tensor(in.back(), lay_out(inputs[i], in_specs[i]));
   }
   for (const Spec& s : out_specs) out.push_back(buffers.emplace_back(s, uint8_t{0xff}).tensor);
   const Guarded& workspace = buffers.emplace_back(Spec{{prepared.workspace_bytes}, Dtype::u8}, uint8_t{0xff});
@@ -188,9 +239,10 @@ Run run_kernel(const Case& test, const Kernel& kernel, const std::vector<std::ve
   for (size_t b = 0; b < buffers.size(); ++b) {
     if (!buffers[b].intact()) run.complaints.push_back(fmt::format("wrote outside of operand {}", b));
   }
-  for (const Tensor& t : out) {
-    run.out.push_back(to_double(t));
-    run.bits.emplace_back(t.as<char>(), t.as<char>() + t.bytes());
+  for (size_t o = 0; o < out.size(); ++o) {
+    const Tensor array{out[o].data, {out_specs[o].elements()}, out[o].dtype};
+    run.out.push_back(collect(to_double(array), out_specs[o], run.complaints));
+    run.bits.emplace_back(array.as<char>(), array.as<char>() + array.bytes());
   }
   return run;
 }
@@ -264,35 +316,54 @@ Complaints gradient(const Case& test) {
   return {};
 }
 
-Complaints parity(const Case& test, const Kernel& kernel, bool& ran) {
-  const std::string title = fmt::format("{} '{}' {} {} {}", test.op->name(), test.name, kernel.device,
-                                        kernel.version, name_of(kernel.dtype));
-  const auto inputs = draw_inputs(test);
-  const Run first = run_kernel(test, kernel, inputs);
-  ran = first.supported;
-  if (!ran) return {};
-  Complaints complaints;
-  for (const std::string& c : first.complaints) complaints.push_back(title + ": " + c);
-  if (run_kernel(test, kernel, inputs).bits != first.bits) complaints.push_back(title + ": two runs differ");
+namespace {
 
-  const Kernel* truth = nullptr;
+const Kernel* plain_double(const Case& test) {
   for (const Kernel* k : Registry::get().kernels(test.op->name(), "cpu", Dtype::f64)) {
-    if (k->version == "plain") truth = k;
+    if (k->version == "plain") return k;
   }
-  if (!truth) return {title + ": there is no plain double kernel on the CPU"};
-  const Run reference = run_kernel(test, *truth, inputs);
+  return nullptr;
+}
+
+Complaints compare(const Case& test, const Kernel& kernel, const Run& run, const Run& reference) {
+  Complaints complaints = run.complaints;
   const double fallback = kernel.dtype == Dtype::f64 ? kParityTolerance64 : kParityTolerance32;
   const double tolerance = test.parity_tolerance > 0 ? test.parity_tolerance : fallback;
   for (size_t o = 0; o < reference.out.size(); ++o) {
     Worst worst;
     for (size_t e = 0; e < reference.out[o].size(); ++e) {
-      worst.compare(first.out[o][e], reference.out[o][e], fmt::format("output {} element {}", o, e));
+      worst.compare(run.out[o][e], reference.out[o][e], fmt::format("output {} element {}", o, e));
     }
-    if (worst.compared == 0) complaints.push_back(title + ": nothing was compared");
+    if (worst.compared == 0) complaints.push_back("nothing was compared");
     if (!(worst.error <= tolerance * worst.scale)) {
-      complaints.push_back(fmt::format("{}: {} (largest {:.3g}, tolerance {:.1g})", title, worst.where,
-                                       worst.scale, tolerance));
+      complaints.push_back(
+          fmt::format("{} (largest {:.3g}, tolerance {:.1g})", worst.where, worst.scale, tolerance));
     }
+  }
+  return complaints;
+}
+
+}  // namespace
+
+Complaints parity(const Case& test, const Kernel& kernel, bool& ran) {
+  ran = false;
+  const auto inputs = draw_inputs(test);
+  const Kernel* truth = plain_double(test);
+  Complaints complaints;
+  std::optional<Run> reference;
+  for (const Layout& layout : {Layout{}, channel_blocked(8), channel_blocked(16)}) {
+    if (!layout.dense() && (!kernel.follow || test.benchmark)) continue;
+    const Run first = run_kernel(test, kernel, inputs, layout);
+    if (!first.supported) continue;
+    ran = true;
+    const std::string title = fmt::format("{} '{}' {} {} {} {}", test.op->name(), test.name, kernel.device,
+                                          kernel.version, name_of(kernel.dtype), layout.to_string());
+    if (run_kernel(test, kernel, inputs, layout).bits != first.bits)
+      complaints.push_back(title + ": two runs differ");
+    if (!truth) return {title + ": there is no plain double kernel on the CPU"};
+    if (!reference) reference = run_kernel(test, *truth, inputs);
+    for (const std::string& c : compare(test, kernel, first, *reference))
+      complaints.push_back(title + ": " + c);
   }
   return complaints;
 }

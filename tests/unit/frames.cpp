@@ -191,7 +191,7 @@ TEST_CASE("flow beside the frames is their truth") {
              Contains("flow11.flo") && Contains("7x6"));
 }
 
-TEST_CASE("KITTI's flow beside the frames is their truth and no frame; a .flo comes first") {
+TEST_CASE("KITTI's flow beside the frames is their truth and no frame, and a .flo comes first") {
   for (const char* pattern : {"{}.png", "frame{}.png", "img_{}.png"}) {
     const TemporaryFolder folder;
     write_frames(folder.path(), pattern, 10, 3);

@@ -182,7 +182,7 @@ TEST_CASE("broken, short and repeated entries of a list") {
   CHECK_THAT(failure(folder / "list.txt"), Contains("list.txt:2]"));
 }
 
-TEST_CASE("videos of a list; its number of frames is only a hint for them") {
+TEST_CASE("videos of a list, whose numbers of frames are only hints") {
   if (!have_video()) {
     WARN("skipped: built without video");
     return;

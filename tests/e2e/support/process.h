@@ -21,7 +21,8 @@ struct Result {
 // One running program. Its output goes to files in a folder of its own, so that no pipe can fill up.
 class Process {
  public:
-  // `program` is "motionnet-train", "motionnet-flow" or "millrace-data". OMP_WAIT_POLICY is passive, NO_COLOR not set.
+  // `program` is "motionnet-train", "motionnet-flow" or "millrace-data". OMP_WAIT_POLICY is passive, NO_COLOR
+  // not set.
   Process(const std::string& program, const std::vector<std::string>& arguments);
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
