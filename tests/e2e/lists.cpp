@@ -117,8 +117,8 @@ TEST_CASE("flow of what a list names, each in a folder of its own") {
   const Result result = flow(arguments);
   INFO(result.err);
   REQUIRE(result.code == 0);
-  CHECK(names_in(folder / "flow/Run/v Run 2").size() == 5);
-  CHECK(names_in(folder / "flow/Bow/v_Bow_1").size() == 5);
+  CHECK(flow_names_in(folder / "flow/Run/v Run 2").size() == 5);
+  CHECK(flow_names_in(folder / "flow/Bow/v_Bow_1").size() == 5);
   write_text(folder / "data/l.txt", "Run/v Run 2 1\nBow/no 0\n");
   require_failure(flow(arguments), {3, {"1 missing", "Bow/no", "--skip-missing"}});
   CHECK(flow(join(arguments, {"--skip-missing"})).code == 0);
