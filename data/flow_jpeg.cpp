@@ -39,11 +39,19 @@ std::string mapping_text(const FlowByteMapping& m) {
   return fmt::format("bound {}, rounding {}", m.bound, rounding_name(m.rounding));
 }
 
+// Of a value that is none we take, for a message: one short line, whatever it is.
+std::string shown(const json& value) {
+  constexpr size_t kMost = 80;
+  if (value.is_structured()) return value.is_array() ? "an array" : "an object";
+  const std::string text = value.dump(-1, ' ', true);
+  return text.size() > kMost ? text.substr(0, kMost) + "..." : text;
+}
+
 int64_t whole_number(const json& j, const char* key, std::array<int64_t, 2> range, const std::string& name) {
   const auto found = j.find(key);
   if (found == j.end() || !found->is_number_integer() || *found < range[0] || *found > range[1]) {
     fail_flow(name, fmt::format("'{}', a whole number from {} to {}", key, range[0], range[1]),
-              found == j.end() ? "none" : found->dump());
+              found == j.end() ? "none" : shown(*found));
   }
   return found->get<int64_t>();
 }
@@ -137,20 +145,19 @@ FlowJpegInfo parse_flow_json(std::string_view text, const std::string& name) {
   const auto text_of = [&](const char* key) {
     const auto found = j.find(key);
     if (found == j.end() || !found->is_string())
-      fail_flow(name, fmt::format("'{}', a text", key), found == j.end() ? "none" : found->dump());
+      fail_flow(name, fmt::format("'{}', a text", key), found == j.end() ? "none" : shown(*found));
     return found->get<std::string>();
   };
-  if (text_of("format") != kFormat)
-    fail_flow(name, fmt::format("format '{}'", kFormat), "'" + text_of("format") + "'");
+  if (text_of("format") != kFormat) fail_flow(name, fmt::format("format '{}'", kFormat), shown(j["format"]));
   FlowJpegInfo info;
   const std::string rounding = text_of("rounding");
   if (rounding != "round" && rounding != "truncate")
-    fail_flow(name, "'rounding', round or truncate", "'" + rounding + "'");
+    fail_flow(name, "'rounding', round or truncate", shown(rounding));
   info.mapping.rounding = parse_rounding(rounding);
   const auto bound = j.find("bound");
   if (bound == j.end() || !bound->is_number() || !(*bound > 0.0) || !(*bound <= kMaxBound)) {
     fail_flow(name, fmt::format("'bound', pixels above 0 and at most {:.0f}", kMaxBound),
-              bound == j.end() ? "none" : bound->dump());
+              bound == j.end() ? "none" : shown(*bound));
   }
   info.mapping.bound = bound->get<double>();
   info.size = {whole_number(j, "height", {1, kMaxExtent}, name),

@@ -15,6 +15,7 @@
 
 using namespace millrace;
 using Catch::Matchers::Contains;
+using Catch::Matchers::EndsWith;
 using test::message_of;
 using test::TemporaryFolder;
 namespace fs = std::filesystem;
@@ -171,6 +172,12 @@ TEST_CASE("a flow.json that is broken is named with what is wrong") {
   CHECK_THAT(with("\"height\"", "\"depth\""), Contains("'height'") && Contains("none"));
   CHECK_THAT(with("\"quality\": 95", "\"quality\": 101"), Contains("'quality'"));
   CHECK_THAT(error_of("[1]"), Contains("JSON object"));
+  // Whatever stands there, the message is one short line.
+  const std::string deep(200'000, '['), deep_end(200'000, ']');
+  CHECK_THAT(with("\"bound\": 20.0", "\"bound\": " + deep + deep_end), EndsWith("got an array"));
+  CHECK_THAT(with("\"width\": 24", "\"width\": {\"a\": 1}"), EndsWith("got an object"));
+  CHECK(with("\"round\"", '"' + std::string(10'000, 'x') + '"').size() < 200);
+  CHECK_THAT(with("jpeg 1", "\\r\\n\\u001b[2J"), EndsWith(R"(got "millrace flow \r\n\u001b[2J")"));
 }
 
 TEST_CASE("pictures that are no pictures of flow") {
