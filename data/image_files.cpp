@@ -75,12 +75,13 @@ std::string reason_of_stb() {
   return reason;
 }
 
-// stb takes memory of the size that a chunk claims, twice over, before it looks how much there is.
+// stb takes memory of the size that a chunk claims, twice over, before it looks how much there is. A chunk is
+// its length, its name, its bytes and a checksum, which the last chunk may lack.
 void check_chunks(std::string_view bytes, const std::string& name) {
-  for (size_t at = 8; at + 12 <= bytes.size();) {
+  for (size_t at = 8; at + 8 <= bytes.size();) {
     uint64_t length = 0;
     for (size_t k = 0; k < 4; ++k) length = length << 8 | unsigned_data(bytes)[at + k];
-    if (length > bytes.size() - at - 12)
+    if (length > bytes.size() - at - 8)
       fail_image(name, fmt::format("PNG chunks within {} bytes", bytes.size()),
                  fmt::format("one of {} bytes at byte {}", length, at));
     at += 12 + length;
