@@ -150,6 +150,11 @@ void AtomicFile::flush() {
   buffer_.clear();
 }
 
+void AtomicFile::seek(uint64_t offset) {
+  flush();
+  if (::lseek(file_.get(), static_cast<off_t>(offset), SEEK_SET) < 0) fail_write(path_, 0, errno);
+}
+
 void AtomicFile::commit() {
   flush();
   sync_file(file_, path_);

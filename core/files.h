@@ -46,7 +46,8 @@ class AtomicFile {
 
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
-  void commit();  // sync, rename, sync the folder; once
+  void seek(uint64_t offset);  // the next write goes there
+  void commit();               // sync, rename, sync the folder; once
 
   uint64_t bytes_written() const { return written_; }
   const std::filesystem::path& temporary_path() const { return temporary_; }

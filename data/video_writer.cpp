@@ -8,9 +8,10 @@ extern "C" {
 }
 
 #include <fmt/format.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <vector>
 
@@ -43,11 +44,77 @@ struct ReleaseScaler {
   void operator()(SwsContext* scaler) const { sws_freeContext(scaler); }
 };
 struct ReleaseContainer {
-  void operator()(AVFormatContext* container) const {
-    if (container->pb != nullptr) avio_closep(&container->pb);
-    avformat_free_context(container);
-  }
+  void operator()(AVFormatContext* container) const { avformat_free_context(container); }
 };
+
+// Where libavformat writes: an AtomicFile. What that throws cannot pass through C, so it is kept for check();
+// libavformat writes no more after the first failure.
+class ContainerFile {
+ public:
+  explicit ContainerFile(const std::string& path);
+
+  AVIOContext* context() const { return context_.get(); }
+  void check() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+  void commit() {
+    avio_flush(context_.get());
+    check();
+    file_.commit();
+  }
+
+ private:
+  struct ReleaseContext {
+    void operator()(AVIOContext* context) const {
+      av_freep(&context->buffer);
+      avio_context_free(&context);
+    }
+  };
+  template <class Change> bool succeeds(const Change& change) {
+    if (failure_) return false;
+    try {
+      change();
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+    return !failure_;
+  }
+  // Byte is const from libavformat 61 on.
+  template <class Byte> static int write(void* self, Byte* bytes, int count);
+  static int64_t seek(void* self, int64_t offset, int whence);
+
+  AtomicFile file_;
+  int64_t at_ = 0, size_ = 0;
+  std::exception_ptr failure_;
+  std::unique_ptr<AVIOContext, ReleaseContext> context_;
+};
+
+ContainerFile::ContainerFile(const std::string& path) : file_(path) {
+  constexpr int kBufferBytes = 1 << 15;
+  auto* buffer = static_cast<uint8_t*>(av_malloc(kBufferBytes));
+  if (buffer != nullptr)
+    context_.reset(avio_alloc_context(buffer, kBufferBytes, 1, this, nullptr, &write, &seek));
+  if (context_) return;
+  av_free(buffer);
+  fail(ErrorKind::runtime, {.where = path, .expected = "memory", .got = "none"});
+}
+
+template <class Byte> int ContainerFile::write(void* self, Byte* bytes, int count) {
+  auto& to = *static_cast<ContainerFile*>(self);
+  const auto size = static_cast<size_t>(count);
+  if (!to.succeeds([&] { to.file_.write(std::as_bytes(std::span(bytes, size))); })) return AVERROR(EIO);
+  to.at_ += count;
+  to.size_ = std::max(to.size_, to.at_);
+  return count;
+}
+
+int64_t ContainerFile::seek(void* self, int64_t offset, int whence) {
+  auto& to = *static_cast<ContainerFile*>(self);
+  if (whence == AVSEEK_SIZE) return to.size_;
+  if (whence != SEEK_SET || offset < 0) return AVERROR(EINVAL);  // libavformat itself resolves SEEK_CUR
+  if (!to.succeeds([&] { to.file_.seek(static_cast<uint64_t>(offset)); })) return AVERROR(EIO);
+  return to.at_ = offset;
+}
 
 const char* container_of(const std::string& path) {
   const std::string extension = fs::path(path).extension().string();
@@ -76,7 +143,6 @@ void check(const VideoWriterOptions& o) {
 class VideoWriter::Encoder {
  public:
   explicit Encoder(const VideoWriterOptions& o);
-  ~Encoder();
   void add(const Image& image);
   void finish();
 
@@ -85,11 +151,13 @@ class VideoWriter::Encoder {
   void send(const AVFrame* frame);
   void convert(const Image& image);
   void need(int code, const char* what) const {
+    if (file_) file_->check();  // says more than the code
     if (code < 0) fail(ErrorKind::runtime, {.where = path_, .expected = what, .got = reason(code)});
   }
 
-  std::string path_, temporary_;
+  std::string path_;
   Size size_;
+  std::unique_ptr<ContainerFile> file_;
   std::unique_ptr<AVFormatContext, ReleaseContainer> container_;
   Codec codec_;
   Packet packet_{av_packet_alloc()};
@@ -100,8 +168,7 @@ class VideoWriter::Encoder {
   int64_t count_ = 0;
 };
 
-VideoWriter::Encoder::Encoder(const VideoWriterOptions& o)
-    : path_(o.path), temporary_(fmt::format("{}.tmp.{}", o.path, ::getpid())), size_(o.size) {
+VideoWriter::Encoder::Encoder(const VideoWriterOptions& o) : path_(o.path), size_(o.size) {
   check(o);
   av_log_set_level(AV_LOG_QUIET);
   AVFormatContext* made = nullptr;
@@ -122,7 +189,9 @@ VideoWriter::Encoder::Encoder(const VideoWriterOptions& o)
   scaler_.reset(sws_getContext(codec_->width, codec_->height, AV_PIX_FMT_BGR24, codec_->width, codec_->height,
                                codec_->pix_fmt, SWS_AREA | SWS_ACCURATE_RND, nullptr, nullptr, nullptr));
   if (!scaler_) fail(ErrorKind::runtime, {.where = path_, .expected = "a scaler", .got = "none"});
-  need(avio_open(&container_->pb, ("file:" + temporary_).c_str(), AVIO_FLAG_WRITE), "to write a video");
+  file_ = std::make_unique<ContainerFile>(path_);
+  container_->pb = file_->context();
+  container_->flags |= AVFMT_FLAG_CUSTOM_IO;
   need(avformat_write_header(container_.get(), nullptr), "to write a video");
 }
 
@@ -152,12 +221,6 @@ void VideoWriter::Encoder::open_codec(const VideoWriterOptions& o) {
     codec_->global_quality = FF_QP2LAMBDA * kQuantiser;
   }
   need(avcodec_open2(codec_.get(), encoder, nullptr), "an encoder");
-}
-
-VideoWriter::Encoder::~Encoder() {
-  container_.reset();
-  std::error_code ignored;
-  if (!temporary_.empty()) fs::remove(temporary_, ignored);
 }
 
 void VideoWriter::Encoder::convert(const Image& image) {
@@ -206,13 +269,7 @@ void VideoWriter::Encoder::send(const AVFrame* frame) {
 void VideoWriter::Encoder::finish() {
   send(nullptr);
   need(av_write_trailer(container_.get()), "to write a video");
-  avio_flush(container_->pb);
-  const int failed = container_->pb->error;  // a full disk may show here only
-  need(failed, "to write a video");
-  need(avio_closep(&container_->pb), "to write a video");
-  sync_file(open_for_reading(temporary_), temporary_);
-  rename_path(temporary_, path_);
-  temporary_.clear();
+  file_->commit();
 }
 
 VideoWriter::VideoWriter(const VideoWriterOptions& options) : encoder_(std::make_unique<Encoder>(options)) {}

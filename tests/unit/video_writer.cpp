@@ -1,6 +1,9 @@
 // Videos are written, and read back as what they were.
 #include "data/video_writer.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -45,6 +48,35 @@ double mean_difference(const Image& a, const Image& b, Size size) {
   }
   return sum / static_cast<double>(3 * size.height * size.width);
 }
+
+// What no encoder makes small.
+Image noise(uint32_t seed, Size size) {
+  Image image;
+  image.reshape(size, 3);
+  for (uint8_t& value : image.pixels)
+    value = static_cast<uint8_t>((seed = seed * 1664525 + 1013904223) >> 24);
+  return image;
+}
+
+// No file may grow beyond `bytes` while this lives: writes fail as they do on a full disk.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, SIG_DFL);
+  }
+
+ private:
+  rlimit before_{};
+};
 
 bool skipped() {
   if (have_video()) return false;
@@ -103,6 +135,39 @@ TEST_CASE("a video that is not finished leaves what was there, and nothing else"
   }
   CHECK(read_file(folder / "a.mp4", 100) == "mine");
   CHECK(std::distance(fs::directory_iterator(folder.path()), {}) == 1);
+}
+
+TEST_CASE("a disk that gets full within a video, or at its end, says so and leaves what was there") {
+  if (skipped()) return;
+  const Size size{256, 384};
+  for (const std::string name : {"a.mp4", "a.mkv", "a.avi"}) {
+    const TemporaryFolder folder;
+    const fs::path path = folder / name;
+    const auto write = [&] {
+      VideoWriter writer({.path = path, .size = size});
+      for (uint32_t k = 0; k < 12; ++k) writer.add(noise(k, size));
+      writer.finish();
+    };
+    write();
+    const uint64_t whole = fs::file_size(path);
+    REQUIRE(whole > 400'000);  // more than is kept back before it is written
+    write_file_atomically(path, "mine");
+    for (const uint64_t room : {uint64_t{0}, uint64_t{1000}, whole / 2, whole - 1}) {
+      INFO(name << ": room for " << room << " of " << whole << " bytes");
+      const FileSizeLimit limit(room);
+      try {
+        write();
+        FAIL("no error");
+      } catch (const Error& e) {
+        CHECK(e.kind() == ErrorKind::runtime);
+        CHECK_THAT(e.what(), Contains("[" + path.string() + "]") && Contains("File too large"));
+      }
+      CHECK(read_file(path, 100) == "mine");
+      CHECK(std::distance(fs::directory_iterator(folder.path()), {}) == 1);
+    }
+    write();
+    CHECK(fs::file_size(path) == whole);
+  }
 }
 
 TEST_CASE("videos that cannot be written say why") {
