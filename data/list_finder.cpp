@@ -26,9 +26,11 @@ fs::path existing(const fs::path& path) {
 }  // namespace
 
 fs::path ListFinder::find(const std::string& written) {
-  const fs::path path(written);
-  for (const fs::path& whole : {path, path.filename()}) {
-    if (fs::path found = existing(root_ / whole); !found.empty()) return found;
+  const fs::path path(written), name = path.filename();
+  if (fs::path found = existing(root_ / path); !found.empty()) return found;
+  // Without the folders before it "gone/" would be the root, and "gone/.." what the root lies in.
+  if (!name.empty() && name != "." && name != "..") {
+    if (fs::path found = existing(root_ / name); !found.empty()) return found;
   }
   fs::path found = without_case(path);
   if (found.empty() && is_video_name(path)) found = without_case(fs::path(path).replace_extension());

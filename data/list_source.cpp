@@ -62,13 +62,22 @@ struct Faults {
   }
 };
 
-// A path that can be a folder's name in results: no root, no "..", no extension.
-std::string short_name(const ListEntry& entry) {
+// A path that can be a folder's name in results: no root, no "..", no extension. `found` is what it leads to.
+std::string short_name(const ListEntry& entry, const fs::path& found) {
   fs::path path = fs::path(entry.path).lexically_normal();
   if (is_video_name(path)) path.replace_extension();
   if (!path.has_filename()) path = path.parent_path();
   const bool inside = path.is_relative() && !path.empty() && *path.begin() != "..";
-  return inside && path != "." ? path.string() : path.filename().string();
+  if (inside && path != ".") return path.string();
+  std::error_code error;
+  if (path == "." || path.filename() == "..") path = fs::weakly_canonical(found, error);
+  return path.has_filename() ? path.filename().string() : "root";
+}
+
+// "a" for "a/", "./a" and "x/../a".
+std::string plain(const fs::path& path) {
+  const fs::path normal = path.lexically_normal();
+  return normal.has_filename() ? normal.string() : normal.parent_path().string();
 }
 
 class ListOpener {
@@ -88,9 +97,14 @@ class ListOpener {
   }
 
   void add(const ListEntry& entry) {
-    FileItem item{.path = finder_.find(entry.path), .name = short_name(entry), .folder = {}};
+    FileItem item{.path = finder_.find(entry.path), .name = {}, .folder = {}};
     if (item.path.empty()) return missing_.add(place(entry));
-    const auto [before, is_new] = files_.try_emplace(item.path.string(), entry.path);
+    if (is_list_file(item.path)) {
+      fail(ErrorKind::data, {.where = fmt::format("{}:{}", list_.name, entry.line),
+                             .expected = "a video or a folder of frames",
+                             .got = fmt::format("a list, \"{}\"", entry.path)});
+    }
+    const auto [before, is_new] = files_.try_emplace(plain(item.path), entry.path);
     if (!is_new) {
       fail(ErrorKind::data,
            {.where = fmt::format("{}:{}", list_.name, entry.line),
@@ -99,7 +113,8 @@ class ListOpener {
     }
     std::error_code error;
     if (fs::is_directory(item.path, error) && !list_folder(entry, item)) return;
-    if (++names_[item.name] > 1) item.name += fmt::format("_line{}", entry.line);
+    item.name = short_name(entry, item.path);
+    while (!names_.insert(item.name).second) item.name += fmt::format("_line{}", entry.line);
     items_.push_back(std::move(item));
   }
 
@@ -158,11 +173,16 @@ class ListOpener {
   ListFinder finder_;
   std::vector<FileItem> items_;
   std::unordered_map<std::string, std::string> files_;  // found so far, and the list's path for each
-  std::unordered_map<std::string, int64_t> names_;
+  std::set<std::string> names_;
   Faults missing_, miscounted_;
 };
 
 }  // namespace
+
+bool is_list_file(const fs::path& path) {
+  std::error_code error;
+  return is_list_name(path) && fs::is_regular_file(path, error);
+}
 
 bool is_list_spec(const std::string& spec) { return spec.starts_with(kHmdb51) || is_list_name(spec); }
 

@@ -18,4 +18,7 @@ struct OpenedList {
 };
 OpenedList read_list_of(const SourceOptions& options);
 
+// A file whose name says that it is a list: no video, although libavformat would draw its text.
+bool is_list_file(const std::filesystem::path& path);
+
 }  // namespace millrace

@@ -26,6 +26,12 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
+// As open_source sees it: a folder is one, whatever its name.
+bool names_list(const std::string& data) {
+  std::error_code error;
+  return is_list_spec(data) && !fs::is_directory(data, error);
+}
+
 class DataCheck {
  public:
   explicit DataCheck(const CheckArguments& a) : a_(a) {}
@@ -56,7 +62,7 @@ class DataCheck {
  private:
   void find_clips() {
     try {
-      is_list_spec(a_.data) ? find_listed() : find_files();
+      names_list(a_.data) ? find_listed() : find_files();
     } catch (const Error& broken) {
       if (broken.kind() != ErrorKind::data) throw;
       problems_.push_back(problem_of(broken.what()));
@@ -98,6 +104,10 @@ class DataCheck {
       const fs::path path = finder.find(entry.path).lexically_normal();
       if (path.empty()) {
         problems_.push_back({where, fmt::format("\"{}\" is not below {}", entry.path, opened.root.string())});
+        continue;
+      }
+      if (is_list_file(path)) {
+        problems_.push_back({where, fmt::format("\"{}\" is a list, no video", entry.path)});
         continue;
       }
       if (const auto [same, is_new] = lines.try_emplace(path, entry.line); !is_new) {
@@ -251,6 +261,10 @@ int run_check(const CheckArguments& a) {
     fail(ErrorKind::usage, {"--min-frames", "1 or more", std::to_string(a.min_frames), ""});
   if (a.data.starts_with("synthetic:"))
     fail(ErrorKind::usage, {"check", "data on disk", a.data, "millrace-data synth writes it there"});
+  if (!a.data_root.empty() && !names_list(a.data)) {
+    fail(ErrorKind::usage,
+         {"--data-root", "a list (.txt), whose paths begin there", "'" + a.data + "', which is none", ""});
+  }
   set_threads(a.threads);
   return DataCheck(a).run();
 }

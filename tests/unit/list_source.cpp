@@ -129,6 +129,42 @@ TEST_CASE("names of items stay inside a folder of results, each its own") {
   CHECK(names(open(folder / "in/list.txt")) == Names{"a", "a_line2", "b", "c.1", "out"});
 }
 
+TEST_CASE("an item is called by a name of its own where its path has none, or another's") {
+  const TemporaryFolder folder;
+  for (const char* name : {"top", "top/in", "a", "a_line2"}) write_folder(folder / name, {});
+  write(folder / "top/in/list.txt", "..\n.\n../../top/in/../../a\n");
+  CHECK(names(open(folder / "top/in/list.txt")) == Names{"top", "in", "a"});
+  write(folder / "top/list.txt", "../a\n" + (folder / "top/../top/in").string() + "\n../a_line2\n");
+  CHECK(names(open(folder / "top/list.txt")) == Names{"a", "in", "a_line2"});
+  write_folder(folder / "top/a", {});
+  write(folder / "top/list.txt", "a\n../a\n../a_line2\n");
+  CHECK(names(open(folder / "top/list.txt")) == Names{"a", "a_line2", "a_line2_line3"});
+}
+
+TEST_CASE("what is not there is not taken for the folder around it") {
+  const TemporaryFolder folder;
+  for (const char* name : {"", "in", "in/a"}) write_folder(folder / name, {});
+  for (const std::string line : {"gone/", "gone/.", "gone/..", "a.avi/"}) {
+    write(folder / "in/list.txt", line + "\na\n");
+    CHECK_THAT(failure(folder / "in/list.txt"), Contains("1 missing: line 1, \"" + line + "\""));
+  }
+}
+
+TEST_CASE("a list is no video, though libavformat would make one of its text") {
+  const TemporaryFolder folder;
+  write_folder(folder / "a", {});
+  write_folder(folder / "odd.txt", {});
+  std::string text = "a 1\nlist.txt 1\n";
+  for (int k = 0; k < 3000; ++k) text += fmt::format("gone{}.avi 1\n", k);
+  write(folder / "list.txt", text);
+  for (const bool skip_missing : {false, true}) {
+    CHECK_THAT(failure(folder / "list.txt", {.skip_missing = skip_missing}),
+               Contains("list.txt:2] expected a video or a folder of frames, got a list, \"list.txt\""));
+  }
+  write(folder / "list.txt", "a 1\nodd.txt 1\n");  // a folder, whatever its name
+  CHECK(names(open(folder / "list.txt")) == Names{"a", "odd.txt"});
+}
+
 TEST_CASE("missing files of a list are an error that counts them, unless they may be skipped") {
   const TemporaryFolder folder;
   write_folder(folder / "a", {});
@@ -178,6 +214,10 @@ TEST_CASE("broken, short and repeated entries of a list") {
   write(folder / "list.txt", "x/good 0\ny/good 1\n");
   CHECK_THAT(failure(folder / "list.txt"),
              Contains("list.txt:2] expected a video of its own") && Contains("x/good"));
+  for (const std::string same : {"./good", "good/", "gap/../good"}) {
+    write(folder / "list.txt", "good 0\n" + same + " 0\n");
+    CHECK_THAT(failure(folder / "list.txt"), Contains("list.txt:2] expected a video of its own"));
+  }
   write(folder / "list.txt", "good 0\ngood 1\n");
   CHECK_THAT(failure(folder / "list.txt"), Contains("list.txt:2]"));
 }
