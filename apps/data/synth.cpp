@@ -50,6 +50,15 @@ SyntheticOptions resolve(const SynthArguments& a) {
   return parse_synthetic(to_spec(o));  // ranges hold for flags as for options
 }
 
+// What a description says; a mistake there is none of the command line.
+SyntheticOptions spec_of_file(const std::string& spec, const std::string& file) {
+  try {
+    return parse_synthetic(spec);
+  } catch (const Error& e) {
+    fail(ErrorKind::data, {file, "the options of a set", e.what(), "Choose another --out"});
+  }
+}
+
 // A set on its way to disk. The folder of a clip appears whole: until then it is hidden, and readers pass
 // over hidden folders.
 class SyntheticSet {
@@ -114,16 +123,18 @@ class SyntheticSet {
           entry.path().extension() == ".partial")
         fs::remove_all(entry.path());
     }
-    fs::remove(out_ / kList, error);  // comes when all clips are there
-    describe_on_disk(false);
+    describe_on_disk(false);  // first, so that a set that is called complete has its list
+    fs::remove(out_ / kList, error);
   }
 
   // What is there must be the beginning of what is asked for.
   void check_same() const {
     const std::string file = (out_ / kDescription).string();
     const auto was = ordered_json::parse(read_file(file, 1 << 20), nullptr, false);
-    if (!was.is_object() || was.value("format", "") != kFormat || !was.contains("spec") ||
-        !was.contains("clips")) {
+    const auto text_of = [&](const char* key) {
+      return was.contains(key) && was[key].is_string() ? was[key].get<std::string>() : "";
+    };
+    if (text_of("format") != kFormat || text_of("spec").empty()) {
       fail(ErrorKind::data, {file, fmt::format("\"{}\"", kFormat), "something else", "Choose another --out"});
     }
     const ordered_json is = description(false);
@@ -131,7 +142,7 @@ class SyntheticSet {
       fail(ErrorKind::usage, {"--out " + a_.out + ": " + what, before + " as the set there has it", now,
                               "Choose another --out"});
     };
-    SyntheticOptions before = parse_synthetic(was["spec"].get<std::string>());
+    SyntheticOptions before = spec_of_file(text_of("spec"), file);
     if (before.count > options_.count) {
       refuse("clips", fmt::format("at least {}", before.count), std::to_string(options_.count));
     }
@@ -141,9 +152,9 @@ class SyntheticSet {
       const auto text = [&](const ordered_json& j) { return j.contains(key) ? j[key].dump() : "none"; };
       if (text(was) != text(is)) refuse(key, text(was), text(is));
     }
-    if (was.value("millrace", "") != version()) {
+    if (text_of("millrace") != version()) {
       log_warning(fmt::format("{}: begun by version {}, this is {}: clips might differ", file,
-                              was.value("millrace", "?"), version()));
+                              text_of("millrace"), version()));
     }
   }
 

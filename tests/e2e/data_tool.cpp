@@ -122,6 +122,13 @@ TEST_CASE("synth goes on where it was stopped, adds clips, and never writes anyt
   CHECK(names_in(folder / "mine") == std::vector<std::string>{"thesis.txt"});
   std::ofstream(folder / "mine/synthetic.json") << "{}";
   require_failure(synth(folder / "mine"), {3, {"synthetic.json", "something else"}});
+  const std::string format = R"({"format": "millrace synthetic set 1", )";
+  for (const std::string& rest :
+       {std::string(), format + R"("spec": 1})", format + R"("spec": "synthetic:layers=99"})",
+        format + R"("spec": "textures"})", std::string(R"({"format": 1})")}) {
+    std::ofstream(folder / "mine/synthetic.json") << rest;
+    require_failure(synth(folder / "mine"), {3, {"mine/synthetic.json]", "Choose another --out"}});
+  }
 }
 
 TEST_CASE("a signal stops synth between clips, with 75, and the same command ends it") {
