@@ -13,6 +13,7 @@
 using namespace millrace;
 using namespace millrace::test;
 using Catch::Matchers::Contains;
+using Catch::Matchers::StartsWith;
 
 namespace {
 
@@ -86,7 +87,8 @@ bool fails_at(const Fault& fault, const Run& run, std::set<std::string>& kinds) 
   REQUIRE(result.code == 1);
   const std::string said = last_line(result.err);
   REQUIRE_THAT(said, Contains(fault.code == ENOSPC ? "No space left on device" : "Permission denied"));
-  REQUIRE_THAT(said, Contains("[") && Contains("expected") && Contains("motionnet-"));
+  REQUIRE_THAT(said, Contains("[") && Contains("expected") &&
+                         (StartsWith("motionnet-") || StartsWith("millrace-data: ")));
   return true;
 }
 
@@ -134,6 +136,80 @@ void require_goes_on(const fs::path& whole, const fs::path& out) {
   require_equal_runs(whole, out);
 }
 
+std::set<fs::path> files_below(const fs::path& folder) {
+  std::set<fs::path> files;
+  if (!fs::exists(folder)) return files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) files.insert(entry.path().lexically_relative(folder));
+  }
+  return files;
+}
+
+// No file is there in part: each is as in `whole`, under its own name. Not so files called `may_differ`.
+void require_whole_files(const fs::path& whole, const fs::path& out, const std::string& may_differ = "") {
+  for (const fs::path& file : files_below(out)) {
+    INFO(file);
+    REQUIRE(fs::exists(whole / file));
+    if (file.filename() != may_differ) REQUIRE((bytes_of(whole / file) == bytes_of(out / file)));
+  }
+}
+
+void require_equal_files(const fs::path& whole, const fs::path& out) {
+  REQUIRE(files_below(whole) == files_below(out));
+  require_whole_files(whole, out);
+}
+
+// A set of clips by millrace-data synth.
+struct Synth {
+  fs::path out;
+  int clips = 1;
+  std::string format = "png";
+
+  Result operator()() const {
+    return Process("millrace-data", join({"synth", "--out", out.string(), "--clips", std::to_string(clips)},
+                                         words("--options size=16x16 --threads 1 --format " + format)))
+        .wait();
+  }
+};
+
+// Flow of folders of frames below `data`.
+struct FlowRun {
+  fs::path weights, data, out;
+  std::string formats;
+  std::string more = "";
+
+  Result operator()() const {
+    return flow(join({"--weights", weights.string(), "--data", data.string(), "--out", out.string()},
+                     words("--threads 1 --format " + formats + " " + more)));
+  }
+  FlowRun to(const fs::path& folder) const {
+    FlowRun other = *this;
+    other.out = folder;
+    return other;
+  }
+};
+
+// From each `step`-th change of the disk on it is full; what is written is whole, and the same command makes
+// the rest. Gives the number of changes.
+int require_made_whole(const FlowRun& run, int step, std::set<std::string>& kinds) {
+  const fs::path whole = run.out.string() + "-whole";
+  const Result made = run.to(whole)();
+  INFO(made.err);
+  REQUIRE(made.code == 0);
+  int n = 1;
+  for (; fails_at({.first = n}, run, kinds); n += step) {
+    INFO("change " << n << " of the disk failed");
+    require_whole_files(whole, run.out);
+    const Result again = run();
+    INFO(again.err);
+    REQUIRE(again.code == 0);
+    require_equal_files(whole, run.out);
+    fs::remove_all(run.out);
+  }
+  std::cout << run.formats << ": up to change " << n - 1 << " of the disk\n";
+  return n - 1;
+}
+
 }  // namespace
 
 TEST_CASE("training on a disk that is full from the n-th change on says so, and goes on to the same end") {
@@ -179,43 +255,122 @@ TEST_CASE("a run that goes on without permission to write says so, and goes on t
   CHECK(n > 40);
 }
 
-TEST_CASE(
-    "flow on a disk that is full from the n-th change on says so, and is made whole by the same command") {
+TEST_CASE("flow on a disk that is full from the n-th change on is made whole by the same command") {
   const TemporaryFolder folder;
-  const fs::path weights = small_run(folder, "weights"), whole = folder / "whole", out = folder / "out";
+  const fs::path weights = small_run(folder, "weights");
   write_frames(folder / "data/a", {0, 3}, {64, 64});
   write_frames(folder / "data/b", {3, 2}, {64, 64});
-  const auto make = [&](const fs::path& to) {
-    return flow({"--weights", weights.string(), "--data", (folder / "data").string(), "--out", to.string(),
-                 "--format", "flo,png"});
-  };
-  REQUIRE(make(whole).code == 0);
   std::set<std::string> kinds;
-  int n = 1;
-  for (; fails_at(
-           {.first = n}, [&] { return make(out); }, kinds);
-       n += kStride) {
+  const FlowRun run{.weights = weights, .data = folder / "data", .out = folder / "out", .formats = "flo,png"};
+  CHECK(require_made_whole(run, kStride, kinds) > 40);
+  if (kStride == 1) require_kinds(kinds, {"a", "b", "flow_.flo", "flow_.png", "done.json"});
+}
+
+TEST_CASE("the same of JPEGs, their flow.json, KITTI's PNGs and videos") {
+  const TemporaryFolder folder;
+  const fs::path weights = small_run(folder, "weights");
+  write_frames(folder / "data/a", {0, 2}, {64, 64});
+  const FlowRun run{
+      .weights = weights, .data = folder / "data", .out = folder / "out", .formats = "jpg,kitti"};
+  std::set<std::string> kinds;
+  CHECK(require_made_whole(run, 2 * kStride, kinds) > 20);
+  if (kStride == 1) require_kinds(kinds, {"flow_x_.jpg", "flow_y_.jpg", "kitti_.png", "flow.json"});
+  if (!video_built_in()) return;
+  for (const char* format : {"mp4", "mkv", "avi"}) {
+    FlowRun video = run.to(folder / format);
+    video.formats = format;
+    CHECK(require_made_whole(video, kStride, kinds) > 8);
+    if (kStride == 1) require_kinds(kinds, {kind_of(std::string("flow.") + format)});
+  }
+}
+
+TEST_CASE("flow that is to replace flow leaves the old or the new whole, or says that neither is") {
+  const TemporaryFolder folder;
+  const fs::path old = folder / "old", whole = folder / "whole", out = folder / "out";
+  const FlowRun run{.weights = small_run(folder, "weights"),
+                    .data = folder / "data",
+                    .out = out,
+                    .formats = "png",
+                    .more = "--overwrite --max-flow 5"};
+  write_frames(folder / "data/a", {0, 3}, {64, 64});
+  FlowRun before = run.to(old);
+  before.more = "--max-flow 3";
+  REQUIRE(before().code == 0);
+  REQUIRE(run.to(whole)().code == 0);
+  std::set<std::string> kinds;
+  const auto start = [&] {
+    fs::remove_all(out);
+    fs::copy(old, out, fs::copy_options::recursive);
+    return run();
+  };
+  int n = 1, neither = 0;
+  for (; fails_at({.first = n}, start, kinds); n += kStride) {
     INFO("change " << n << " of the disk failed");
-    // What is there under its own name is whole.
-    if (fs::exists(out)) {
-      for (const auto& entry : fs::recursive_directory_iterator(out)) {
-        const fs::path file = entry.path().lexically_relative(out);
-        INFO(file);
-        if (entry.is_regular_file() && (file.extension() == ".flo" || file.extension() == ".png"))
-          REQUIRE((bytes_of(entry.path()) == bytes_of(whole / file)));
-      }
-    }
-    const Result again = make(out);
+    const json done = json::parse(bytes_of(out / "a/done.json"));
+    if (done.at("complete") != true)
+      ++neither;
+    else
+      require_equal_files(done.at("made_with").at("max_flow") == 3 ? old : whole, out);
+    const Result again = run();
     INFO(again.err);
     REQUIRE(again.code == 0);
-    for (const char* item : {"a", "b"}) {
-      REQUIRE(names_in(out / item) == names_in(whole / item));
-      for (const std::string& name : names_in(whole / item))
-        REQUIRE((bytes_of(out / item / name) == bytes_of(whole / item / name)));
-    }
-    fs::remove_all(out);
+    require_equal_files(whole, out);
   }
-  std::cout << "each of " << n - 1 << " changes of the disk\n";
-  if (kStride > 1) return;
-  require_kinds(kinds, {"a", "b", "flow_.flo", "flow_.png"});
+  std::cout << "up to change " << n - 1 << " of the disk, at " << neither << " neither is whole\n";
+  CHECK(n > 15);
+  CHECK(neither > 0);
+}
+
+TEST_CASE("synth on a disk that is full from the n-th change on says so, and goes on to the same set") {
+  const TemporaryFolder folder;
+  const Synth whole{.out = folder / "whole", .clips = 2}, set{.out = folder / "set", .clips = 2};
+  REQUIRE(whole().code == 0);
+  std::set<std::string> kinds;
+  int n = 1;
+  for (; fails_at({.first = n}, set, kinds); n += kStride) {
+    INFO("change " << n << " of the disk failed");
+    require_whole_files(whole.out, set.out, "synthetic.json");
+    const Result again = set();
+    INFO(again.err);
+    REQUIRE(again.code == 0);
+    require_equal_files(whole.out, set.out);
+    fs::remove_all(set.out);
+  }
+  std::cout << "up to change " << n - 1 << " of the disk\n";
+  CHECK(n > 50);
+  if (kStride == 1)
+    require_kinds(kinds, {"set", ".synthetic_train_.partial", "img_.png", "flow.flo", "synthetic_train_",
+                          "clips.txt", "synthetic.json"});
+}
+
+TEST_CASE("synth that may no more write loses no clip of the set it adds to") {
+  const TemporaryFolder folder;
+  for (const char* format : {"ppm", "jpg"}) {
+    INFO(format);
+    const fs::path begun = folder / "begun", out = folder / "set", whole = folder / "whole";
+    for (const fs::path& old : {begun, out, whole}) fs::remove_all(old);
+    REQUIRE(Synth{.out = begun, .clips = 1, .format = format}().code == 0);
+    REQUIRE(Synth{.out = whole, .clips = 2, .format = format}().code == 0);
+    const Synth more{.out = out, .clips = 2, .format = format};
+    std::set<std::string> kinds;
+    const auto start = [&] {
+      fs::remove_all(out);
+      fs::copy(begun, out, fs::copy_options::recursive);
+      return more();
+    };
+    int n = 1;
+    for (; fails_at({.first = n, .code = EACCES}, start, kinds); n += 3 * kStride) {
+      INFO("change " << n << " of the disk failed");
+      for (const char* clip : {"synthetic_train_00000", "synthetic_train_00001"})
+        if (fs::exists(out / clip)) require_equal_files(whole / clip, out / clip);
+      REQUIRE(fs::exists(out / "synthetic_train_00000"));
+      const json description = json::parse(bytes_of(out / "synthetic.json"));
+      if (description.at("complete") == true)
+        require_equal_files(description.at("clips") == 1 ? begun : whole, out);
+      REQUIRE(more().code == 0);
+      require_equal_files(whole, out);
+    }
+    CHECK(n > 25);
+    if (kStride == 1) require_kinds(kinds, {std::string("img_.") + format});
+  }
 }
