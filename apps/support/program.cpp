@@ -1,12 +1,20 @@
 #include "apps/support/program.h"
 
+#include <fcntl.h>
 #include <omp.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <new>
+#include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "core/error.h"
 
@@ -15,11 +23,25 @@ namespace {
 
 constexpr int64_t kMaxThreads = 1024;
 
-std::atomic<bool> stop{false};
+constexpr std::string_view kStopping = "\nstopping in order; a second signal ends at once\n";
+
+std::atomic<bool> stop{false}, tell_of_stop{false};
 
 extern "C" void on_signal(int number) {
   stop = true;
   std::signal(number, SIG_DFL);
+  if (tell_of_stop) {
+    [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, kStopping.data(), kStopping.size());
+  }
+}
+
+// Where a shell has closed one of them (2>&-), the next file that is opened would get its number, and log
+// lines would be written into weights.
+void open_standard_files() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) == -1 && errno == EBADF)
+      ::open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY);
+  }
 }
 
 // Of an option that is given twice, the last one counts, as scripts expect.
@@ -29,22 +51,53 @@ void let_last_count(CLI::App& app) {
   }
 }
 
+[[noreturn]] void fail_results(const std::string& reason) {
+  fail(ErrorKind::runtime, {"stdout", "to write the results", reason, ""});
+}
+
+// Results that nobody got are a failure: a full disk behind > must not look like success.
+void flush_results() {
+  if (std::cout.flush() && std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  fail_results(std::strerror(errno));
+}
+
+int parse_and_run(const Program& program, CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() != 0) throw;
+    app.exit(e);  // --help, --version
+    flush_results();
+    return 0;
+  }
+  try {
+    const int code = program.run(app);
+    flush_results();
+    return code;
+  } catch (const std::system_error& e) {
+    if (std::ferror(stdout) != 0) fail_results(e.code().message());  // fmt::print's
+    throw;
+  }
+}
+
 }  // namespace
 
 std::string version() { return MILLRACE_VERSION; }
 
 int run_program(const Program& program, int argc, char** argv) {
+  open_standard_files();
   CLI::App app{program.about, program.name};
   app.set_version_flag("--version", program.name + " of millrace " + version());
   app.get_formatter()->column_width(32);
   program.setup(app);
-  let_last_count(app);
-  for (CLI::App* command : app.get_subcommands({})) let_last_count(*command);
+  std::vector<CLI::App*> commands = app.get_subcommands({});
+  commands.push_back(&app);
+  for (CLI::App* command : commands) {
+    let_last_count(*command);
+  }
   try {
-    app.parse(argc, argv);
-    return program.run(app);
+    return parse_and_run(program, app, argc, argv);
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
     std::cerr << program.name << ": " << e.what() << " (see " << program.name << " --help)\n";
     return static_cast<int>(ErrorKind::usage);
   } catch (const Error& e) {
@@ -60,6 +113,7 @@ int run_program(const Program& program, int argc, char** argv) {
 }
 
 void catch_signals() {
+  tell_of_stop = ::isatty(STDERR_FILENO) == 1;
   std::signal(SIGINT, on_signal);
   std::signal(SIGTERM, on_signal);
 }
