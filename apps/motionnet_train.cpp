@@ -14,6 +14,7 @@
 #include "apps/motionnet/sources.h"
 #include "apps/motionnet/trainer.h"
 #include "apps/support/program.h"
+#include "apps/support/text.h"
 #include "core/log.h"
 
 namespace millrace {
@@ -156,7 +157,7 @@ int validate(const Arguments& a, const TrainConfig& config) {
   if (result.epe)
     fmt::print("{:<10} {:>12.6f} {:>12.6f} {:>7.3f}\n", "epe", *result.epe, *result.zero_epe,
                *result.epe / *result.zero_epe);
-  fmt::print("mean over {} clips\n", result.clips);
+  fmt::print("mean over {}\n", counted(result.clips, "clip"));
   return 0;
 }
 

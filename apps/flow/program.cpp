@@ -12,6 +12,7 @@
 #include "apps/motionnet/net_file.h"
 #include "apps/support/environment.h"
 #include "apps/support/program.h"
+#include "apps/support/text.h"
 #include "core/log.h"
 #include "core/run_dir.h"
 #include "data/picture.h"
@@ -283,8 +284,8 @@ int FlowProgram::finish() const {
   else
     std::cout << report_.text(s_.out) << std::flush;
   if (!report_.bad.empty()) {
-    log_error(fmt::format("{} of {} videos could not be used:", report_.bad.size(),
-                          report_.bad.size() + report_.items.size()));
+    log_error(fmt::format("{} of {} could not be used:", report_.bad.size(),
+                          counted(static_cast<int64_t>(report_.bad.size() + report_.items.size()), "video")));
     for (const auto& bad : report_.bad) log_error(fmt::format("  {}: {}", bad.name, bad.reason));
   }
   if (stop_requested()) {

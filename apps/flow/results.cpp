@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 
+#include "apps/support/text.h"
 #include "core/error.h"
 
 namespace millrace {
@@ -32,10 +33,6 @@ std::string shares_text(const FlowError& e) {
   return fmt::format("EPE {:.4f} px, over 1 px {:.2f} %, 3 px {:.2f} %, 5 px {:.2f} %, Fl-all {:.2f} %",
                      e.mean(), e.percent(e.over[0]), e.percent(e.over[1]), e.percent(e.over[2]),
                      e.percent(e.outliers));
-}
-
-std::string counted(int64_t count, const char* what) {
-  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
 }  // namespace

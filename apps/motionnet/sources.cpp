@@ -1,5 +1,7 @@
 #include "apps/motionnet/sources.h"
 
+#include <fmt/format.h>
+
 #include "core/error.h"
 #include "core/log.h"
 #include "data/synthetic.h"
@@ -51,9 +53,11 @@ RunSources open_run_sources(const TrainConfig& c) {
   if (all->size() == 1) {
     const int64_t length = all->length(0);
     if (length < c.hold_out + c.frames || c.hold_out < c.frames) {
-      log_warning("nothing is held out for validation: the video has " + std::to_string(length) +
-                  " frames, clips " + std::to_string(c.frames) + " and --hold-out is " +
-                  std::to_string(c.hold_out));
+      log_warning(
+          fmt::format("nothing is held out for validation: --hold-out {} needs a video of {} or more frames "
+                      "and clips of {} "
+                      "or fewer; the video has {}, a clip {}",
+                      c.hold_out, c.hold_out + c.frames, c.hold_out, length, c.frames));
       return sources;
     }
     sources.train = without_last_frames(all, c.hold_out);

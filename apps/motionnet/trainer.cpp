@@ -11,8 +11,9 @@
 
 #include "apps/motionnet/net_file.h"
 #include "apps/motionnet/sources.h"
-#include "apps/support/environment.h"
+#include "apps/motionnet/step_text.h"
 #include "apps/support/program.h"
+#include "apps/support/text.h"
 #include "core/log.h"
 
 namespace millrace {
@@ -93,10 +94,9 @@ void Trainer::set_up() {
                   config_.height, config_.batch,
                   (static_cast<double>(arena) + 4.0 * 4 * static_cast<double>(params_.layout().total)) / kMiB,
                   static_cast<double>(arena) / kMiB));
-  log_info(fmt::format(
-      "data: {} for training, {} for validation",
-      sources.train->endless() ? "endless clips" : fmt::format("{} videos", sources.train->size()),
-      validator_ ? fmt::format("{} clips", validator_->clips()) : "none"));
+  log_info(fmt::format("data: {} for training, {} for validation",
+                       sources.train->endless() ? "endless clips" : counted(sources.train->size(), "video"),
+                       validator_ ? counted(validator_->clips(), "clip") : "none"));
   kernels_.finish();
   dir_.write_kernels(kernels_.choices().to_json());
   dir_.write_plan(plans_to_string(plans_));
@@ -160,47 +160,6 @@ void Trainer::load_checkpoint(const Checkpoint& checkpoint) {
     }
     best_step_ = static_cast<int64_t>(best);
     best_loss_ = number("best_loss");
-  }
-}
-
-std::string Trainer::environment() const {
-  json plans;
-  for (const auto& [name, plan] : plans_) plans[name] = plan.fingerprint();
-  return environment_json(*device_, plans.dump());
-}
-
-// Bit-equal results are promised for equal build, libraries, processor, threads and plan.
-void Trainer::check_environment() const {
-  const json was = json::parse(read_file(dir_.env_path(), 1 << 20), nullptr, false),
-             is = json::parse(environment());
-  if (was.is_discarded()) return;
-  for (const auto& [key, value] : is.items()) {
-    if (was.contains(key) && was[key] == value) continue;
-    const std::string before = was.contains(key) ? was[key].dump() : "nothing";
-    if (options_.allow_drift) {
-      log_warning(fmt::format("{} was {} and is {}: the run will not be equal to an undisturbed one", key,
-                              before, value.dump()));
-      continue;
-    }
-    fail(ErrorKind::usage, {"--resume: " + key, before + " as when the run began", value.dump(),
-                            "the last bits would differ; --allow-drift goes on all the same"});
-  }
-}
-
-void Trainer::check_disk() const {
-  const double parameters = 4.0 * static_cast<double>(params_.count());
-  const double checkpoint =
-      parameters * (1 + static_cast<double>(optimizer_buffers(optimizer_options(config_).kind).size()));
-  // With the best and one being written; a run that goes on has some of them already.
-  const auto have = static_cast<int64_t>(dir_.checkpoints().size());
-  const int64_t more = std::max<int64_t>(1, config_.keep_checkpoints + 2 - have);
-  const double need = checkpoint * static_cast<double>(more);
-  const auto free = static_cast<double>(free_space(dir_.path()));
-  log_info(fmt::format("disk: the run needs about {:.0f} MiB ({} checkpoints of {:.0f}), {:.0f} MiB are free",
-                       need / kMiB, more, checkpoint / kMiB, free / kMiB));
-  if (free < need) {
-    fail(ErrorKind::runtime, {dir_.path().string(), fmt::format("{:.0f} MiB of free disk space", need / kMiB),
-                              fmt::format("{:.0f}", free / kMiB), "a smaller --keep-checkpoints needs less"});
   }
 }
 
@@ -365,6 +324,13 @@ bool Trainer::is_over() const {
   return step_ >= config_.iterations || (config_.max_seconds > 0 && train_seconds_ >= config_.max_seconds);
 }
 
+std::string Trainer::status_of(const StepResult& r) const {
+  const std::string loss = fmt::format("{} |g| {:.3g}", loss_text(r.loss, r.terms), r.gradient_norm);
+  if (config_.max_seconds == 0) return loss;
+  return fmt::format("at most {} left {}", duration_text(std::max(0., config_.max_seconds - train_seconds_)),
+                     loss);
+}
+
 int Trainer::run() {
   catch_signals();
   const auto due = [&](int64_t every) { return every > 0 && step_ % every == 0 && !is_over(); };
@@ -376,7 +342,7 @@ int Trainer::run() {
     last_validation_.reset();
     if (validator_ && (is_over() || due(config_.validate_every))) last_validation_ = validate();
     record(result, last_validation_);
-    bar.update(step_, fmt::format("loss {:.4f} |g| {:.3g}", result.loss, result.gradient_norm));
+    bar.update(step_, status_of(result));
     if (validator_ && due(config_.pictures_every)) save_pictures();
     if (due(config_.checkpoint_every)) checkpoint();
     if (stop_requested() && !is_over()) {
@@ -387,7 +353,8 @@ int Trainer::run() {
     }
   }
   bar.finish();
-  if (step_ < config_.iterations) log_info(fmt::format("--max-seconds are over after step {}", step_));
+  if (step_ < config_.iterations)
+    log_info(fmt::format("--max-seconds {} are over after step {}", config_.max_seconds, step_));
   finish();
   return 0;
 }

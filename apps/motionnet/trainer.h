@@ -49,6 +49,8 @@ class Trainer {
   void micro_step(Session& session, StepResult& result);
   [[noreturn]] void diverged(Session& session, const StepResult& result);
   void record(const StepResult& result, const std::optional<ValidationResult>& validation);
+  // What the bar says beside the number of steps.
+  std::string status_of(const StepResult& result) const;
   ValidationResult validate();
   void save_pictures();
   void check_weights() const;

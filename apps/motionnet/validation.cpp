@@ -3,31 +3,43 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/log.h"
 #include "data/geometry.h"
 #include "data/picture.h"
 
 namespace millrace {
 namespace {
 
+// `most` of `count`, spread evenly; 0: all.
+std::vector<int64_t> spread(int64_t count, int64_t most) {
+  const int64_t chosen = most == 0 ? count : std::min(count, most);
+  std::vector<int64_t> numbers;
+  for (int64_t k = 0; k < chosen; ++k) numbers.push_back(k * count / chosen);
+  return numbers;
+}
+
 std::vector<ClipRange> choose_clips(const ClipSource& source, int64_t frames,
                                     const ValidatorOptions& options) {
+  std::vector<ClipRange> chosen;
+  if (options.clips == ValidationClips::centre) {
+    // A video's length can take its decoding, so only that of a chosen one is asked for.
+    const std::vector<int64_t> items = spread(source.size(), options.most);
+    ProgressBar bar(log(),
+                    {.title = "opening", .unit = "video", .total = static_cast<int64_t>(items.size())});
+    for (const int64_t item : items) {
+      chosen.push_back({item, centre_start(source.length(item), frames), frames, source.has_truth()});
+      bar.update(static_cast<int64_t>(chosen.size()), "");
+    }
+    return chosen;
+  }
   std::vector<ClipRange> all;
   for (int64_t item = 0; item < source.size(); ++item) {
-    const int64_t length = source.length(item);
-    if (options.clips == ValidationClips::centre) {
-      all.push_back({item, centre_start(length, frames), frames, source.has_truth()});
-      continue;
-    }
-    for (int64_t first = 0; first == 0 || first + frames <= length; first += frames - 1) {
+    for (int64_t first = 0; first == 0 || first + frames <= source.length(item); first += frames - 1)
       all.push_back({item, first, frames, source.has_truth()});
-    }
   }
-  const auto count = static_cast<int64_t>(all.size());
-  if (options.most == 0 || count <= options.most) return all;
-  std::vector<ClipRange> some;
-  for (int64_t k = 0; k < options.most; ++k)
-    some.push_back(all[static_cast<size_t>(k * count / options.most)]);
-  return some;
+  for (const int64_t k : spread(static_cast<int64_t>(all.size()), options.most))
+    chosen.push_back(all[static_cast<size_t>(k)]);
+  return chosen;
 }
 
 }  // namespace
@@ -128,7 +140,8 @@ ValidationResult Validator::run() {
   const bool first_time = !zero_terms_;
   if (first_time) zero_terms_.emplace();
   double epe = 0, zero_epe = 0;
-  int64_t with_truth = 0;
+  int64_t with_truth = 0, done = 0;
+  ProgressBar bar(log(), {.title = "validation", .unit = "clip", .total = clips()});
   for (const ClipRange& range : ranges_) {
     const Clip clip = load(range);
     bind(net_, clip);
@@ -146,6 +159,7 @@ ValidationResult Validator::run() {
       zero_.run();
       for (const std::string& name : names_) (*zero_terms_)[name] += zero_.get_scalar(name);
     }
+    bar.update(++done, "");
   }
   result.clips = clips();
   const auto n = static_cast<double>(clips());

@@ -1,8 +1,10 @@
-// What a person or a shell gets to see: where stdout and stderr are closed or full.
+// What a person or a shell gets to see: progress, and where stdout and stderr are closed or full.
 #include <cstdlib>
+#include <fstream>
 
 #include "tests/catch.h"
 #include "tests/e2e/support/scene.h"
+#include "tests/unit/avi.h"
 
 using namespace millrace;
 using namespace millrace::test;
@@ -56,3 +58,37 @@ TEST_CASE("results that stdout does not take are a failure that says so") {
   refused("millrace-data", {"inspect", (folder / "run").string()});
 }
 
+TEST_CASE("progress names the terms of the loss, and the seconds that are left") {
+  const TemporaryFolder folder;
+  const Result result = train(join(new_run(folder / "run"), {"--max-seconds", "1000"}));
+  INFO(result.err);
+  CHECK(result.code == 0);
+  CHECK_THAT(last_line(result.err), Contains("train 1/1") && Contains("at most 16:40 left") &&
+                                        Contains("loss ") && Contains(" pixel ") && Contains(" smooth ") &&
+                                        Contains(" ssim ") && Contains(" |g| "));
+  CHECK_THAT(result.err, Contains("2 clips for validation"));
+}
+
+TEST_CASE("of many videos only those that are validated on are decoded") {
+  if (!video_built_in()) return;
+  const TemporaryFolder folder;
+  std::vector<Image> frames;
+  for (int64_t k = 0; k < 10; ++k) frames.push_back(frame(k, {64, 64}));
+  const std::string whole = make_avi(frames, 10);
+  fs::create_directories(folder / "videos");
+  for (const char* name : {"a", "b", "c", "d", "e", "f"}) {
+    std::ofstream(folder / "videos" / (std::string(name) + ".avi"), std::ios::binary)
+        << (*name == 'b' ? whole.substr(0, whole.size() * 6 / 10) : whole);
+  }
+  const auto warned = [&](const char* clips) {
+    const fs::path run = folder / "run";
+    fs::remove_all(run);
+    const Result result = train(
+        join(new_run(run), {"--validation", (folder / "videos").string(), "--validation-clips", clips}));
+    INFO(result.err);
+    CHECK(result.code == 0);
+    return result.err.find("b.avi") != std::string::npos;
+  };
+  CHECK(warned("6"));
+  CHECK_FALSE(warned("2"));
+}
