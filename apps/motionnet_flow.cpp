@@ -37,11 +37,11 @@ void declare_data(CLI::App& app, FlowSettings& s) {
                  "where the paths of a list begin; without it in the list's own folder");
   app.add_flag("--skip-missing", s.skip_missing,
                "leave out, with a warning, what a list names and the disk lacks; else that is an error");
-  app.add_option("--every", s.every, "only every so-manieth clip of a video");
+  app.add_option("--every", s.every,
+                 "only every N-th clip of a video (of a net with 2 frames: every N-th pair)");
   app.add_option("--height", s.height,
-                 "of the network's input; 0: the nearest to the frames' that fits the net");
-  app.add_option("--width", s.width,
-                 "of the network's input; 0: the nearest to the frames' that fits the net");
+                 "pixels of the network's input; 0: the nearest to the frames' that fits the net");
+  app.add_option("--width", s.width, "pixels of the network's input; 0: as --height");
 }
 
 void declare_output(CLI::App& app, FlowSettings& s) {
@@ -63,8 +63,10 @@ void declare_output(CLI::App& app, FlowSettings& s) {
   app.add_flag("--side-by-side", s.side_by_side, "in pictures and videos, the frame to the left of its flow")
       ->group(group);
   app.add_option("--fps", s.fps, "pictures a second of videos")->group(group);
-  app.add_option("--bound", s.bound, "of jpg: pixels that become 255, longer flow is cut; 20")->group(group);
-  app.add_option("--rounding", s.rounding, "of jpg: round, or truncate as Hidden Two-Stream's authors")
+  app.add_option("--bound", s.bound, "of jpg: pixels that become 255, longer flow is cut (default: 20)")
+      ->group(group);
+  app.add_option("--rounding", s.rounding,
+                 "of jpg: round, or truncate as Hidden Two-Stream's authors (default: round)")
       ->group(group);
   app.add_option("--quality", s.quality, "of jpg, 1 to 100")->group(group);
   app.add_flag("--json", s.json, "results as one line of JSON on stdout")->group(group);
@@ -79,7 +81,7 @@ void declare(CLI::App& app, FlowSettings& s) {
                  "flow_%05d.png, kitti_%05d.png or jpg pairs (for several videos, <name>/ in it)")
       ->group("Error");
   app.add_option("--epe-border", s.border, "pixels at each edge left out of the errors")->group("Error");
-  app.add_option("--threads", s.threads, "of computation; 0: all")->group("Machine");
+  app.add_option("--threads", s.threads, "of computation; 0: one a core")->group("Machine");
   app.add_option("--device", s.device, "auto or cpu")->group("Machine");
   app.add_option("--kernels", s.kernels,
                  "heuristic: by rules; measure: the fastest, timed before the first step")

@@ -42,10 +42,12 @@ void declare(CLI::App& app, Arguments& a) {
       "  motionnet-train --validate --weights runs/holiday --data other.mp4 --json\n"
       "exit codes: 0 done, 1 failure, 2 usage, 3 bad data, 4 device, 5 diverged, 75 stopped by a signal "
       "after a checkpoint");
-  app.add_option("--out", a.run.out, "the run's folder");
+  app.add_option("--out", a.run.out, "the run's folder: a new one, or with --resume that of a run");
   app.add_flag("--resume", a.run.resume, "go on with the run in --out from its latest checkpoint");
   app.add_flag("--allow-drift", a.run.allow_drift, "resume although build, processor or threads differ");
-  app.add_option("--preset", a.preset, "paper, small or tiny: where all other options start from");
+  app.add_option("--preset", a.preset,
+                 "paper, small or tiny: where all other options start from (default: small, whose values are "
+                 "those below)");
   app.add_option("--config", a.config_file, "a TOML file of options; flags win over it");
   app.add_flag("--validate", a.validate,
                "only validate --weights (or --init, or the run in --out) on all of --data");

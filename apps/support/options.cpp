@@ -83,7 +83,8 @@ std::vector<CLI::Option*> add_flags(CLI::App& app, const OptionTable& table) {
     const std::string flag = flag_of(option.key);
     CLI::Option* added = nullptr;
     if (bool* const* target = std::get_if<bool*>(&option.target)) {
-      added = app.add_flag("--" + flag + ",!--no-" + flag, **target, option.help);
+      added = app.add_flag("--" + flag + ",!--no-" + flag, **target,
+                           option.help + (**target ? " (default: on)" : " (default: off)"));
     } else {
       added = std::visit(
           [&](auto* target) -> CLI::Option* {

@@ -16,6 +16,7 @@
 #include <system_error>
 #include <vector>
 
+#include "apps/support/help.h"
 #include "core/error.h"
 
 namespace millrace {
@@ -87,13 +88,15 @@ std::string version() { return MILLRACE_VERSION; }
 int run_program(const Program& program, int argc, char** argv) {
   open_standard_files();
   CLI::App app{program.about, program.name};
-  app.set_version_flag("--version", program.name + " of millrace " + version());
-  app.get_formatter()->column_width(32);
+  app.set_version_flag("--version", program.name + " of millrace " + version(), "print the version and exit");
+  app.set_help_flag("-h,--help", "print this and exit");
+  lay_out_help(app);
   program.setup(app);
   std::vector<CLI::App*> commands = app.get_subcommands({});
   commands.push_back(&app);
   for (CLI::App* command : commands) {
     let_last_count(*command);
+    tell_defaults(*command);
   }
   try {
     return parse_and_run(program, app, argc, argv);

@@ -1,4 +1,5 @@
-// What a person or a shell gets to see: progress, and where stdout and stderr are closed or full.
+// What a person or a shell gets to see: help, progress, and where stdout and stderr are closed or full.
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 
@@ -27,7 +28,44 @@ std::vector<std::string> new_run(const fs::path& out) {
   return join(join({"--data", "synthetic:", "--out", out.string()}, tiny()), {"--iterations", "1"});
 }
 
+// From a flag's line to that of the next.
+std::string help_of(const std::string& help, const std::string& flag) {
+  const size_t begin = std::min(help.find("\n  " + flag + " "), help.find("\n  " + flag + ","));
+  INFO(flag);
+  REQUIRE(begin != std::string::npos);
+  return help.substr(begin, help.find("\n  --", begin + 1) - begin);
+}
+
 }  // namespace
+
+TEST_CASE("flag --help says every default, in lines of at most 100 columns") {
+  for (const auto& [program, command] :
+       std::vector<std::pair<std::string, std::string>>{{"motionnet-train", ""},
+                                                        {"motionnet-flow", ""},
+                                                        {"millrace-data", "synth"},
+                                                        {"millrace-data", "check"},
+                                                        {"millrace-data", "inspect"}}) {
+    CAPTURE(program, command);
+    const std::string help = Process(program, join(words(command), {"--help"})).wait().out;
+    CHECK_THAT(help, !Contains("{false}") && !Contains("\n\n\n"));
+    const std::string options = help.substr(help.find("\nOptions:"));
+    for (const std::string& line : lines_of(options.substr(0, options.find("\n\n")))) {
+      CAPTURE(line);
+      CHECK(line.size() <= 100);
+    }
+  }
+  const std::string help = train({"--help"}).out;
+  for (const std::string& line : lines_of(train({"--print-config"}).out)) {
+    const size_t equals = line.find(" = ");
+    if (equals == std::string::npos || line.ends_with("\"\"") || line.ends_with("[]")) continue;
+    std::string flag = "--" + line.substr(0, equals);
+    std::replace(flag.begin(), flag.end(), '_', '-');
+    CHECK_THAT(help_of(help, flag), Contains("(default: "));
+  }
+  CHECK_THAT(help_of(help, "--batch"), Contains("(default: 8)"));
+  CHECK_THAT(help_of(help, "--ssim-weights"), Contains("(default: 0.01,0.02,0.04,0.08,0.16)"));
+  CHECK_THAT(help_of(flow({"--help"}).out, "--format"), Contains("(default: flo)"));
+}
 
 TEST_CASE("stdout and stderr that are closed: no file of the run gets their lines") {
   const TemporaryFolder folder;
