@@ -261,6 +261,11 @@ void FlowProgram::compare(const Flow& flow, const Clip& clip, int64_t item, Item
                            fmt::format("{}x{} pixels as the frames", flow.width, flow.height),
                            fmt::format("{}x{}", truth->width, truth->height), ""});
   }
+  if (s_.border >= (std::min(flow.height, flow.width) + 1) / 2) {
+    fail(ErrorKind::usage,
+         {"--epe-border", fmt::format("one that leaves pixels of {}x{}", flow.width, flow.height),
+          std::to_string(s_.border), ""});
+  }
   const FlowError error = flow_error(flow, *truth, s_.border);
   if (truth_ || error.pixels > 0) result.pairs.push_back({number, error});
 }

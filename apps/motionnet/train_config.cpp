@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "apps/motionnet/net_file.h"
@@ -127,7 +128,7 @@ namespace {
 
 // With these no size of a plan overflows, in oneDNN neither, however little memory the machine has.
 constexpr int64_t kMaxBatch = 4096, kMaxFrames = 256, kMaxThreads = 1024, kMaxAccumulate = 65536,
-                  kMaxIterations = 1'000'000'000;
+                  kMaxIterations = 1'000'000'000, kMaxClipsPerVideo = 65536;
 
 void at_most(const char* flag, int64_t value, int64_t most) {
   if (value <= most) return;
@@ -141,30 +142,7 @@ void at_least(const char* flag, double value, double least) {
   }
 }
 
-}  // namespace
-
-void check_network_extent(const char* flag, int64_t extent, MotionNetKind kind) {
-  check_motionnet_extent(flag, extent, kind);
-  at_most(flag, extent, kMaxExtent);
-}
-
-void check_config(const TrainConfig& c) {
-  if (c.data.empty()) {
-    fail(ErrorKind::usage, {"--data", "a video, a folder, a list or synthetic:", "nothing",
-                            "--data synthetic: trains without any download"});
-  }
-  if ((!c.data_root.empty() || c.skip_missing) && !is_list_spec(c.data) && !is_list_spec(c.validation)) {
-    fail(ErrorKind::usage, {c.skip_missing ? "--skip-missing" : "--data-root",
-                            "a list (.txt, .lst, .list or hmdb51:) in --data or --validation",
-                            "'" + c.data + "'", "a folder or a video has no paths to find"});
-  }
-  const MotionNetKind kind = net_options(c).kind;
-  if (kind == MotionNetKind::tiny && !c.small_displacement) {
-    fail(ErrorKind::usage, {"--no-small-displacement", "--net motionnet with it", "--net " + c.net,
-                            "only the full net has a front for small displacements"});
-  }
-  check_network_extent("--height", c.height, kind);
-  check_network_extent("--width", c.width, kind);
+void check_ranges(const TrainConfig& c) {
   at_least("--frames", static_cast<double>(c.frames), 2);
   at_least("--batch", static_cast<double>(c.batch), 1);
   at_least("--accumulate", static_cast<double>(c.accumulate), 1);
@@ -192,14 +170,49 @@ void check_config(const TrainConfig& c) {
   at_most("--batch", c.batch, kMaxBatch);
   at_most("--accumulate", c.accumulate, kMaxAccumulate);
   at_most("--iterations", c.iterations, kMaxIterations);
+  at_most("--clips-per-video", c.clips_per_video, kMaxClipsPerVideo);
+  at_most("--hold-out", c.hold_out, kMaxIterations);
   at_most("--loader-threads", c.loader_threads, kMaxThreads);
+}
+
+}  // namespace
+
+void check_network_extent(const char* flag, int64_t extent, MotionNetKind kind) {
+  at_most(flag, extent, kMaxExtent);
+  check_motionnet_extent(flag, extent, kind);
+}
+
+void check_config(const TrainConfig& c) {
+  if (c.data.empty()) {
+    fail(ErrorKind::usage, {"--data", "a video, a folder, a list or synthetic:", "nothing",
+                            "--data synthetic: trains without any download"});
+  }
+  if ((!c.data_root.empty() || c.skip_missing) && !is_list_spec(c.data) && !is_list_spec(c.validation)) {
+    fail(ErrorKind::usage, {c.skip_missing ? "--skip-missing" : "--data-root",
+                            "a list (.txt, .lst, .list or hmdb51:) in --data or --validation",
+                            "'" + c.data + "'", "a folder or a video has no paths to find"});
+  }
+  const MotionNetKind kind = net_options(c).kind;
+  if (kind == MotionNetKind::tiny && !c.small_displacement) {
+    fail(ErrorKind::usage, {"--no-small-displacement", "--net motionnet with it", "--net " + c.net,
+                            "only the full net has a front for small displacements"});
+  }
+  check_network_extent("--height", c.height, kind);
+  check_network_extent("--width", c.width, kind);
+  check_ranges(c);
   if (!(c.channels > 0 && c.channels <= kMaxChannels)) {
     fail(ErrorKind::usage, {"--channels", fmt::format("a factor above 0, at most {}", kMaxChannels),
                             fmt::format("{}", c.channels), ""});
   }
-  if (!(c.n_ref > 0)) fail(ErrorKind::usage, {"--n-ref", "a number above 0", std::to_string(c.n_ref), ""});
+  if (c.epe_border >= (std::min(c.height, c.width) + 1) / 2) {
+    fail(ErrorKind::usage, {"--epe-border", fmt::format("one that leaves pixels of {}x{}", c.width, c.height),
+                            std::to_string(c.epe_border), ""});
+  }
+  if (!(c.n_ref > 0 && std::isfinite(c.n_ref)))
+    fail(ErrorKind::usage, {"--n-ref", "a number above 0", fmt::format("{}", c.n_ref), ""});
+  for (const double weight : c.ssim_weights) at_least("--ssim-weights", weight, 0);
   if (!(c.mirror >= 0 && c.mirror <= 1)) {
-    fail(ErrorKind::usage, {"--mirror", "a probability", std::to_string(c.mirror), ""});
+    fail(ErrorKind::usage, {"--mirror", "a probability, 0 to 1", fmt::format("{}", c.mirror), ""});
   }
   if ((c.resize_height == 0) != (c.resize_width == 0)) {
     fail(ErrorKind::usage, {"--resize-height and --resize-width", "both or neither", "one", ""});

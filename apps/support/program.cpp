@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "apps/support/help.h"
+#include "apps/support/numbers.h"
 #include "core/error.h"
 
 namespace millrace {
@@ -96,6 +97,7 @@ int run_program(const Program& program, int argc, char** argv) {
   commands.push_back(&app);
   for (CLI::App* command : commands) {
     let_last_count(*command);
+    check_numbers(*command);
     tell_defaults(*command);
   }
   try {

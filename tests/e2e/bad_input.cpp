@@ -90,6 +90,37 @@ TEST_CASE("options that cannot be meant") {
   require_failure(flow(words("--weights x --data y --out z --device cuda")), {4, {"--device", "cuda"}});
 }
 
+TEST_CASE("numbers that are none, or beyond what a number holds") {
+  const TemporaryFolder folder;
+  for (const char* flag : {"--batch", "--seed", "--iterations", "--epe-border"}) {
+    for (const char* value : {"", " ", "1,2", "3.5", "nan", "0x10", "99999999999999999999999"}) {
+      CAPTURE(flag, value);
+      require_no_run(folder, join(kSynthetic, {flag, value}), {2, {flag, "a whole number", value}});
+    }
+  }
+  for (const char* flag : {"--n-ref", "--mirror", "--max-seconds", "--ssim-weights"}) {
+    for (const char* value : {"", "inf", "nan", "1e400", "1..2"}) {
+      CAPTURE(flag, value);
+      require_no_run(folder, join(kSynthetic, {flag, value}), {2, {flag, "a number", value}});
+    }
+  }
+  require_no_run(folder, synthetic("--seed 3 --seed x"), {2, {"got 'x'"}});
+  require_no_run(folder, synthetic("--ssim-weights 1,1,1,1,-1"), {2, {"--ssim-weights", "at least 0", "-1"}});
+  require_no_run(folder, synthetic("--width 9223372036854775807"), {2, {"--width", "at most 8192"}});
+  require_no_run(folder, synthetic("--clips-per-video 4000000000"), {2, {"--clips-per-video", "at most"}});
+  require_no_run(folder, synthetic("--epe-border 32"), {2, {"--epe-border", "64x64", "32"}});
+  const Arguments files = words("--weights x --data y --out z");
+  require_failure(flow(join(files, {"--max-flow", "inf"})), {2, {"--max-flow", "a number", "inf"}});
+  require_failure(flow(join(files, {"--every", "9000000000000000000"})), {2, {"--every", "1e9"}});
+  require_failure(flow(join(files, {"--data-root", "there"})), {2, {"--data-root", "a list", "'y'"}});
+  require_failure(flow(join(words("--weights x --out z --data y"), {folder.path().string()})),
+                  {2, {"--data", "two images", "is a folder"}});
+  const fs::path w = small_run(folder, "weights", "--iterations 0");
+  require_failure(
+      flow({"--weights", w.string(), "--data", "synthetic:size=64x96,count=1", "--epe-border", "32"}),
+      {2, {"--epe-border", "96x64", "32"}});
+}
+
 TEST_CASE("files of options, with the line at fault") {
   const TemporaryFolder folder;
   const fs::path file = folder / "options.toml";
