@@ -208,6 +208,10 @@ int train(const Arguments& a, const TrainConfig& config) {
 }
 
 int run(Arguments& a) {
+  if (a.validate && a.run.resume) {
+    fail(ErrorKind::usage, {"--validate", "it without --resume", "both",
+                            "--validate --weights with the run's folder takes its latest checkpoint"});
+  }
   TrainConfig config = a.run.resume ? resume_config(a) : resolve(a);
   if (a.print_config) {
     fmt::print("{}", to_toml(config.options()));

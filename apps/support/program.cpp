@@ -18,6 +18,7 @@
 
 #include "apps/support/help.h"
 #include "apps/support/numbers.h"
+#include "apps/support/unknown.h"
 #include "core/error.h"
 
 namespace millrace {
@@ -66,6 +67,11 @@ void flush_results() {
 int parse_and_run(const Program& program, CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);
+  } catch (const CLI::ExtrasError&) {
+    fail_unknown(app);
+  } catch (const CLI::RequiredError&) {
+    if (!app.remaining(true).empty()) fail_unknown(app);  // perhaps the one that is required, misspelt
+    throw;
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() != 0) throw;
     app.exit(e);  // --help, --version

@@ -78,13 +78,19 @@ TEST_CASE("options that cannot be meant") {
   require_no_run(folder, synthetic("--crop round"), {2, {"crop", "round"}});
   require_no_run(folder, synthetic("--preset huge"), {2, {"--preset", "small", "huge"}});
   require_no_run(folder, synthetic("--no-such-flag 3"), {2, {"--no-such-flag"}});
+  require_no_run(folder, synthetic("--iteration=3"), {2, {"[--iteration]", "Is --iterations meant?"}});
+  require_no_run(folder, synthetic("stray"), {2, {"'stray'", "--help"}});
   require_no_run(folder, synthetic("--weights somewhere"), {2, {"--weights", "--validate", "--init"}});
   require_no_run(folder, synthetic("--resize-height 0"), {2, {"--resize-height", "--resize-width"}});
   require_no_run(folder, {"--data", "synthetic:speed=3"}, {2, {"speed"}});
   require_no_run(folder, synthetic("--device cuda"), {4, {"--device", "cuda"}});
   require_failure(train(synthetic("--preset tiny")), {2, {"--out"}});
   require_failure(train(synthetic("--preset tiny --validate")), {2, {"--validate", "--weights"}});
+  require_failure(train(synthetic("--validate --resume --out x")), {2, {"--validate", "--resume"}});
+  require_failure(Process("millrace-data", {"chekc", "videos"}).wait(),
+                  {2, {"synth, check, inspect", "'chekc'"}});
   require_failure(flow({}), {2, {"required"}});
+  require_failure(flow(words("--weight x --data y")), {2, {"[--weight]", "Is --weights meant?"}});
   require_failure(flow(words("--weights x --data y --out z --format bmp")), {2, {"--format", "flo", "bmp"}});
   require_failure(flow(words("--weights x --data y --out z --threads -1")), {2, {"--threads", "-1"}});
   require_failure(flow(words("--weights x --data y --out z --device cuda")), {4, {"--device", "cuda"}});
