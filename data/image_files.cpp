@@ -75,12 +75,17 @@ std::string reason_of_stb() {
   return reason;
 }
 
+uint32_t big_endian(std::string_view bytes, size_t at) {
+  uint32_t value = 0;
+  for (size_t k = 0; k < 4; ++k) value = value << 8 | unsigned_data(bytes)[at + k];
+  return value;
+}
+
 // stb takes memory of the size that a chunk claims, twice over, before it looks how much there is. A chunk is
 // its length, its name, its bytes and a checksum, which the last chunk may lack.
 void check_chunks(std::string_view bytes, const std::string& name) {
   for (size_t at = 8; at + 8 <= bytes.size();) {
-    uint64_t length = 0;
-    for (size_t k = 0; k < 4; ++k) length = length << 8 | unsigned_data(bytes)[at + k];
+    const uint64_t length = big_endian(bytes, at);
     if (length > bytes.size() - at - 8)
       fail_image(name, fmt::format("PNG chunks within {} bytes", bytes.size()),
                  fmt::format("one of {} bytes at byte {}", length, at));
@@ -88,20 +93,31 @@ void check_chunks(std::string_view bytes, const std::string& name) {
   }
 }
 
+// Where the data begins with an empty chunk, which it may, stb copies its nothing to a null pointer.
+std::string without_chunks(std::string_view bytes, std::string_view begin) {
+  std::string others(bytes.substr(0, 8));
+  for (size_t at = 8; at < bytes.size();) {
+    const size_t length = at + 8 <= bytes.size() ? 12 + size_t{big_endian(bytes, at)} : bytes.size() - at;
+    const std::string_view chunk = bytes.substr(at, length);
+    if (!chunk.starts_with(begin)) others += chunk;
+    at += chunk.size();
+  }
+  return others;
+}
+
 // Of the first chunk, IHDR. stb calls a size that it finds too large an unknown type.
 void check_png_size(std::string_view bytes, const std::string& name) {
   if (bytes.size() < 24 || bytes.substr(12, 4) != "IHDR")
     fail_image(name, "a PNG header", fmt::format("{} bytes that hold none", bytes.size()));
-  const auto number_at = [&](size_t at) {
-    int64_t value = 0;
-    for (size_t k = 0; k < 4; ++k) value = value << 8 | unsigned_data(bytes)[at + k];
-    return value;
-  };
-  check_claimed_size(number_at(16), number_at(20), bytes.size(), name);
+  check_claimed_size(big_endian(bytes, 16), big_endian(bytes, 20), bytes.size(), name);
 }
 
 Image decode_png(std::string_view bytes, const std::string& name) {
   check_png_size(bytes, name);
+  check_chunks(bytes, name);
+  std::string copy;
+  if (constexpr std::string_view kEmpty("\0\0\0\0IDAT", 8); bytes.find(kEmpty) != bytes.npos)
+    bytes = copy = without_chunks(bytes, kEmpty);
   const auto length = static_cast<int>(bytes.size());
   int width = 0, height = 0, channels = 0;
   stbi__g_failure_reason = nullptr;  // that of an earlier image
@@ -109,7 +125,6 @@ Image decode_png(std::string_view bytes, const std::string& name) {
     fail_image(name, "a PNG header", reason_of_stb());
   }
   check_claimed_size(width, height, bytes.size(), name);
-  check_chunks(bytes, name);
   const std::unique_ptr<stbi_uc, void (*)(void*)> rgb(
       stbi_load_from_memory(unsigned_data(bytes), length, &width, &height, &channels, 3), stbi_image_free);
   if (!rgb) fail_image(name, "a whole PNG image", reason_of_stb());

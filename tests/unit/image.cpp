@@ -137,6 +137,17 @@ TEST_CASE("a PNG comes back as it was written") {
   CHECK_THROWS_AS(write_png(folder / "two.png", pattern({4, 5}, 2)), Error);
 }
 
+TEST_CASE("a PNG's data may begin with empty chunks") {
+  const TemporaryFolder folder;
+  write_png(folder / "a.png", pattern({9, 11}));
+  std::string png = read_file(folder / "a.png", 1 << 20);
+  for (int k = 0; k < 2; ++k) {
+    png.insert(33, std::string("\0\0\0\0IDAT\x35\xaf\x06\x1e", 12));
+    CHECK(decode_image(png, "a.png").pixels == pattern({9, 11}).pixels);
+  }
+  CHECK(is_data_error(png.substr(0, 45)));  // and nothing else
+}
+
 TEST_CASE("channels are B, G, R whatever the format") {
   const Image ppm = decode_image(std::string("P6\n1 2\n255\n\xDC\x78\x14\x01\x02\x03", 17), "ppm");
   REQUIRE(ppm.size() == Size{2, 1});
