@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "cpu/follow.h"
-#include "cpu/onednn.h"
+#include "cpu/versions.h"
 #include "cpu/parallel.h"
 
 namespace millrace::cpu {
@@ -159,6 +159,7 @@ void register_conv2d(Registry& r) {
 #ifdef MILLRACE_HAVE_ONEDNN
   register_conv2d_onednn(r);
 #endif
+  register_conv2d_vector(r);
 }
 
 }  // namespace millrace::cpu

@@ -2,7 +2,7 @@
 // the primitive wants; the plan puts reorders where two nodes do not agree.
 #include <algorithm>
 
-#include "cpu/onednn.h"
+#include "cpu/versions.h"
 #include "cpu/onednn_program.h"
 #include "layers/conv2d.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cpu/onednn.h"
+#include "cpu/versions.h"
 #include "cpu/parallel.h"
 
 namespace millrace::cpu {

@@ -1,5 +1,5 @@
 #include "core/reorder.h"
-#include "cpu/onednn.h"
+#include "cpu/versions.h"
 #include "cpu/onednn_program.h"
 
 namespace millrace::cpu {
