@@ -44,7 +44,9 @@ void declare(CLI::App& app, Arguments& a) {
       "after a checkpoint");
   app.add_option("--out", a.run.out, "the run's folder: a new one, or with --resume that of a run");
   app.add_flag("--resume", a.run.resume, "go on with the run in --out from its latest checkpoint");
-  app.add_flag("--allow-drift", a.run.allow_drift, "resume although build, processor or threads differ");
+  app.add_flag(
+      "--allow-drift", a.run.allow_drift,
+      "resume although build, processor or threads differ, or the data have moved and --data says where to");
   app.add_option("--preset", a.preset,
                  "paper, small or tiny: where all other options start from (default: small, whose values are "
                  "those below)");
@@ -98,11 +100,16 @@ TrainConfig resume_config(Arguments& a) {
                                       "threads",          "device",         "checkpoint_every",
                                       "keep_checkpoints", "validate_every", "pictures_every",
                                       "validation_clips", "epe_border"};
+  const std::set<std::string> places = {"data", "validation", "data_root"};
   const OptionTable was = stored.options(), is = config.options();
   for (size_t k = 0; k < was.size(); ++k) {
+    const bool place = places.count(was[k].key) > 0;
     if (value_text(was[k]) == value_text(is[k]) || free.count(was[k].key)) continue;
-    fail(ErrorKind::usage, {"--resume: " + was[k].key, value_text(was[k]) + " as the run has it",
-                            value_text(is[k]), "start a new run in another folder"});
+    if (place && a.run.allow_drift) continue;
+    fail(ErrorKind::usage,
+         {"--resume: " + was[k].key, value_text(was[k]) + " as the run has it", value_text(is[k]),
+          place ? "start a new run in another folder, or give --allow-drift where the same data have moved"
+                : "start a new run in another folder"});
   }
   return config;
 }

@@ -267,6 +267,24 @@ TEST_CASE("files are named in full, so that a run goes on from any folder") {
                              Contains("validation = \"synthetic:\""));
 }
 
+TEST_CASE("a run goes on with data that have moved") {
+  const TemporaryFolder folder;
+  const fs::path run = folder / "run", before = folder / "before", after = folder / "after";
+  write_frames(before, {0, 6}, {64, 64});
+  REQUIRE(train(join(join({"--data", before.string(), "--out", run.string(), "--hold-out", "0"}, tiny()),
+                     {"--iterations", "1"}))
+              .code == 0);
+  fs::rename(before, after);
+  const std::vector<std::string> resume = {"--resume",     "--out",        run.string(), "--data",
+                                           after.string(), "--iterations", "2"};
+  require_failure(train(resume), {2, {"--resume: data", before.string(), "--allow-drift", "moved"}});
+  const Result result = train(join(resume, {"--allow-drift"}));
+  INFO(result.err);
+  CHECK(result.code == 0);
+  CHECK_THAT(bytes_of(run / "config.toml"), Contains(after.string()));
+  CHECK(train({"--resume", "--out", run.string(), "--iterations", "3"}).code == 0);
+}
+
 TEST_CASE("flag --help names all flags, --version the version") {
   for (const char* program : {"motionnet-train", "motionnet-flow"}) {
     const Result help = Process(program, {"--help"}).wait(), version = Process(program, {"--version"}).wait();
