@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "apps/motionnet/net_file.h"
 #include "apps/motionnet/sources.h"
@@ -288,14 +290,16 @@ void Trainer::save_pictures() {
 
 // A finite step can still overflow the weights; no such checkpoint takes the place of a good one.
 void Trainer::check_weights() const {
-  std::vector<float> values;
+  std::vector<float> values(size_t{1} << 16);  // a part at a time: a copy of the largest tensor is 38 MB
   for (const FlatSlice& slice : params_.layout().slices) {
-    values.resize(static_cast<size_t>(slice.count()));
-    state_.read(kParams, slice.offset, slice.count(), values.data());
-    for (const float value : values) {
-      if (std::isfinite(value)) continue;
+    for (int64_t first = 0; first < slice.count(); first += std::ssize(values)) {
+      const int64_t count = std::min<int64_t>(std::ssize(values), slice.count() - first);
+      state_.read(kParams, slice.offset + first, count, values.data());
+      const auto bad = std::find_if_not(values.begin(), values.begin() + count,
+                                        [](float value) { return std::isfinite(value); });
+      if (bad == values.begin() + count) continue;
       fail(ErrorKind::diverged, {fmt::format("step {}: {}", step_, slice.name), "finite weights",
-                                 fmt::format("{}", value), "A smaller --learning-rate may help"});
+                                 fmt::format("{}", *bad), "A smaller --learning-rate may help"});
     }
   }
 }
