@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "apps/support/text.h"
+#include "core/error.h"
 #include "core/log.h"
 #include "core/run_dir.h"
 
@@ -14,6 +16,12 @@ KernelSettings::KernelSettings(const TrainConfig& config, const std::optional<st
   const bool optional = run || policy_ == KernelPolicy::measure;
   if (!file.empty() && (std::filesystem::exists(file) || !optional)) choices_ = KernelChoices::load(file);
   known_ = choices_.count();
+  if (policy_ != KernelPolicy::measure) return;
+  if (!cache_.empty() && !std::filesystem::is_directory(std::filesystem::absolute(cache_).parent_path())) {
+    fail(ErrorKind::usage, {"--kernel-cache", "a file in a folder that exists", cache_.string(), ""});
+  }
+  log_info(fmt::format("kernels: {} known; others are timed before the first step, which can take minutes",
+                       counted(known_, "choice")));
 }
 
 PlanOptions KernelSettings::plan_options(const std::string& device) {

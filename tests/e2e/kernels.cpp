@@ -103,6 +103,9 @@ TEST_CASE("what cannot be meant or read is refused before there is a run") {
   require_failure(train(run_of(out, "--kernels best")),
                   {.code = 2, .parts = {"--kernels", "heuristic or measure", "best"}});
   require_failure(train(run_of(out, with_cache)), {.code = 3, .parts = {cache.string()}});
+  // Before anything is measured for it.
+  require_failure(train(run_of(out, "--kernels measure --kernel-cache " + (folder / "none/cache").string())),
+                  {.code = 2, .parts = {"--kernel-cache", "a folder that exists", "none/cache"}});
   std::ofstream(cache) << "{\"format\": \"millrace kernel choices 1\", \"choices\": 1}";
   for (const char* policy : {"heuristic", "measure"}) {
     require_failure(train(run_of(out, with_cache + " --kernels " + policy)),
