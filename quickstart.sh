@@ -119,7 +119,7 @@ case ${1:-} in
   "") install_packages "${build_packages[@]}" ;;
   --no-setup) ;;
   --help | -h) usage; exit 0 ;;
-  *) usage >&2; exit 2 ;;
+  *) echo "quickstart.sh: no such option: $1" >&2; usage >&2; exit 2 ;;
 esac
 get_video
 build_programs

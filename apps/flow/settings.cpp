@@ -36,6 +36,8 @@ void check_formats(FlowSettings& s) {
 }
 
 void check_data(const FlowSettings& s) {
+  if (s.weights.empty()) refuse("--weights", "a .safetensors file, a checkpoint or a run", "nothing");
+  if (s.data[0].empty()) refuse("--data", "a video, a folder, a list, synthetic: or two images", "nothing");
   if ((!s.data_root.empty() || s.skip_missing) && !is_list_spec(s.data[0]))
     refuse(s.skip_missing ? "--skip-missing" : "--data-root",
            "a list (.txt, .lst, .list or hmdb51:) in --data", "'" + s.data[0] + "'");

@@ -116,6 +116,8 @@ TEST_CASE("numbers that are none, or beyond what a number holds") {
   require_no_run(folder, synthetic("--clips-per-video 4000000000"), {2, {"--clips-per-video", "at most"}});
   require_no_run(folder, synthetic("--epe-border 32"), {2, {"--epe-border", "64x64", "32"}});
   const Arguments files = words("--weights x --data y --out z");
+  require_failure(flow(join(files, {"--weights", ""})), {2, {"--weights", "nothing"}});
+  require_failure(flow({"--weights", "x", "--out", "z", "--data", ""}), {2, {"--data", "nothing"}});
   require_failure(flow(join(files, {"--max-flow", "inf"})), {2, {"--max-flow", "a number", "inf"}});
   require_failure(flow(join(files, {"--every", "9000000000000000000"})), {2, {"--every", "1e9"}});
   require_failure(flow(join(files, {"--data-root", "there"})), {2, {"--data-root", "a list", "'y'"}});
