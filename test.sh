@@ -36,7 +36,7 @@ while [[ $# -gt 0 ]]; do
     --no-setup) setup=no ;;
     --jobs) jobs=$(value "$@"); shift ;;
     --help | -h) usage; exit 0 ;;
-    *) usage >&2; exit 2 ;;
+    *) echo "test.sh: no such option: $1" >&2; usage >&2; exit 2 ;;
   esac
   shift
 done
