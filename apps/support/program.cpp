@@ -47,6 +47,10 @@ void open_standard_files() {
   }
 }
 
+// A reader that goes away (| head) ends a write with an error, not the program: nobody needs to read a log
+// for a run to go on, and results that nobody reads are told of by flush_results().
+void survive_closed_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+
 // Of an option that is given twice, the last one counts, as scripts expect.
 void let_last_count(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
@@ -94,6 +98,7 @@ std::string version() { return MILLRACE_VERSION; }
 
 int run_program(const Program& program, int argc, char** argv) {
   open_standard_files();
+  survive_closed_pipes();
   CLI::App app{program.about, program.name};
   app.set_version_flag("--version", program.name + " of millrace " + version(), "print the version and exit");
   app.set_help_flag("-h,--help", "print this and exit");

@@ -13,15 +13,32 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-// By a shell, for its redirections. The exit code.
-int shell(const std::string& program, const std::vector<std::string>& arguments,
-          const std::string& redirections) {
+std::string command_of(const std::string& program, const std::vector<std::string>& arguments) {
   std::string command = "OMP_WAIT_POLICY=passive '" +
                         (fs::read_symlink("/proc/self/exe").parent_path() / program).string() + "'";
   for (const std::string& argument : arguments) command += " '" + argument + "'";
-  const int status = std::system((command + " " + redirections).c_str());
+  return command;
+}
+
+int run_by_shell(const std::string& command) {
+  const int status = std::system(command.c_str());
   REQUIRE(WIFEXITED(status));
   return WEXITSTATUS(status);
+}
+
+// By a shell, for its redirections. The exit code.
+int shell(const std::string& program, const std::vector<std::string>& arguments,
+          const std::string& redirections) {
+  return run_by_shell(command_of(program, arguments) + " " + redirections);
+}
+
+// The exit code of a program of which `output` ("2>&1", say) goes into a pipe whose reader has ended before.
+int shell_without_reader(const TemporaryFolder& folder, const std::string& command,
+                         const std::string& output) {
+  const std::string code = (folder / "code").string(), ended = (folder / "ended").string();
+  run_by_shell("rm -f '" + ended + "'; { while [ ! -e '" + ended + "' ]; do sleep .05; done; " + command +
+               " " + output + "; echo $? >'" + code + "'; } | { exec <&-; : >'" + ended + "'; }");
+  return std::stoi(bytes_of(code));
 }
 
 std::vector<std::string> new_run(const fs::path& out) {
@@ -94,6 +111,28 @@ TEST_CASE("results that stdout does not take are a failure that says so") {
   refused("motionnet-flow",
           {"--weights", (folder / "run").string(), "--data", "synthetic:size=64x64,count=1", "--json"});
   refused("millrace-data", {"inspect", (folder / "run").string()});
+}
+
+TEST_CASE("a run goes on when nobody reads its log any more") {
+  const TemporaryFolder folder;
+  const fs::path run = folder / "run";
+  CHECK(shell_without_reader(folder, command_of("motionnet-train", new_run(run)), "2>&1 >/dev/null") == 0);
+  CHECK(json::parse(bytes_of(run / "result.json")).at("steps") == 1);
+  CHECK_THAT(bytes_of(run / "log.txt"), Contains("train 1/1") && Contains("step 1: validation loss"));
+}
+
+TEST_CASE("results that nobody reads any more are a failure that says so") {
+  const TemporaryFolder folder;
+  const fs::path err = folder / "err";
+  for (const auto& arguments : {std::vector<std::string>{"--print-config"}, {"--help"}}) {
+    CAPTURE(arguments);
+    const std::string command = command_of("motionnet-train", arguments);
+    CHECK(shell_without_reader(folder, command, "2>'" + err.string() + "'") == 1);
+    CHECK_THAT(bytes_of(err), Contains("motionnet-train: [stdout]") && Contains("Broken pipe"));
+    CHECK(lines_of(bytes_of(err)).size() == 1);
+    CHECK(run_by_shell(command + " 2>'" + err.string() + "' | head -1 >/dev/null") == 0);
+    CHECK(lines_of(bytes_of(err)).size() <= 1);
+  }
 }
 
 TEST_CASE("progress names the terms of the loss, and the seconds that are left") {
