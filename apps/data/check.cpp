@@ -190,6 +190,7 @@ class DataCheck {
 
   void print_table() const {
     for (const Problem& p : problems_) fmt::print("{}: {}\n", p.path, p.reason);
+    if (clips_.empty()) return;  // what there is to say was the problem
     if (!problems_.empty()) fmt::print("\n");
     const auto number = [&](const char* key) { return summary_[key].get<int64_t>(); };
     fmt::print("{:<8} {}: {} videos, {} folders of frames\n", "clips", number("checked"), number("videos"),

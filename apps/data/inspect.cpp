@@ -27,7 +27,8 @@ struct Inspector {
 
 constexpr Inspector kTensors{inspect_tensors, print_tensors},
     kCheckpoint{inspect_checkpoint, print_checkpoint}, kRun{inspect_run, print_run},
-    kPlans{inspect_plans, print_plans}, kList{inspect_list, print_list}, kMedia{inspect_media, print_media};
+    kPlans{inspect_plans, print_plans}, kList{inspect_list, print_list},
+    kFlow{inspect_flow_folder, print_flow_folder}, kMedia{inspect_media, print_media};
 
 // "# step", as --plan and plan.txt begin.
 bool begins_like_plans(const fs::path& path) {
@@ -46,6 +47,7 @@ Inspector inspector_for(const fs::path& path) {
   if (fs::is_directory(path, error)) {
     if (fs::exists(path / "config.toml", error)) return kRun;
     if (fs::exists(path / kModelFile, error)) return kCheckpoint;
+    if (fs::exists(path / "done.json", error)) return kFlow;
     return kMedia;
   }
   if (path.extension() == ".safetensors") return kTensors;
@@ -64,7 +66,8 @@ void declare_inspect(CLI::App& app, InspectArguments& a) {
       "exit codes: 0 done, 2 usage, 3 a file is broken or of no known kind");
   app.add_option(
          "path", a.paths,
-         "runs, checkpoints, .safetensors files, plan.txt, lists, videos, folders of frames, images, flow")
+         "runs, checkpoints, .safetensors files, plan.txt, lists, videos, folders of frames, images, flow,\n"
+         "folders that motionnet-flow wrote")
       ->required();
   app.add_flag("--stats", a.stats,
                "of tensors: least, largest, mean, root of the mean square, number of values not finite");

@@ -91,8 +91,8 @@ void print_list(const ordered_json& json) {
   }
   const auto& labels = json["labels"];
   if (labels.empty()) return;
-  fmt::print("{} labels, {} to {}\n", labels.size(), labels.front()["label"].dump(),
-             labels.back()["label"].dump());
+  fmt::print("{} label{}, {} to {}\n", labels.size(), labels.size() == 1 ? "" : "s",
+             labels.front()["label"].dump(), labels.back()["label"].dump());
   fmt::print("{:>8} {:>8} {:>10}  {}\n", "label", "entries", "frames", "folder of the first");
   for (const auto& row : labels) {
     fmt::print("{:>8} {:>8} {:>10}  {}\n", row["label"].dump(), row["entries"].dump(),

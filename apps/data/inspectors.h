@@ -27,6 +27,9 @@ void print_plans(const nlohmann::ordered_json& json);
 nlohmann::ordered_json inspect_list(const InspectOptions& options);
 void print_list(const nlohmann::ordered_json& json);
 
+nlohmann::ordered_json inspect_flow_folder(const InspectOptions& options);  // OUT/<video> of motionnet-flow
+void print_flow_folder(const nlohmann::ordered_json& json);
+
 nlohmann::ordered_json inspect_media(const InspectOptions& options);  // image, flow, video, folder of frames
 void print_media(const nlohmann::ordered_json& json);
 

@@ -262,6 +262,7 @@ int run_synth(const SynthArguments& a) {
     fail(ErrorKind::usage, {"--format", "png, ppm or jpg", "'" + a.format + "'", ""});
   if (a.quality < 1 || a.quality > 100)
     fail(ErrorKind::usage, {"--quality", "1 to 100", std::to_string(a.quality), ""});
+  if (a.clips && *a.clips < 1) fail(ErrorKind::usage, {"--clips", "1 or more", std::to_string(*a.clips), ""});
   set_threads(a.threads);  // for its check
   return SyntheticSet(a).run();
 }

@@ -341,3 +341,23 @@ TEST_CASE("inspect of what is broken: 3, and the others are shown all the same")
   CHECK_THAT(both.err, Contains("a.flo"));
   require_failure(tool({"inspect"}), {2, {"path"}});
 }
+
+TEST_CASE("inspect shows what motionnet-flow made of a video") {
+  const TemporaryFolder folder;
+  const fs::path weights = small_run(folder, "run"), out = folder / "out";
+  write_frames(folder / "clip", {0, 3}, {64, 64});
+  REQUIRE(flow({"--weights", weights.string(), "--data", (folder / "clip").string(), "--out", out.string(),
+                "--format", "jpg,flo", "--bound", "10"})
+              .code == 0);
+  const json shown = inspect(out / "clip");
+  CHECK(shown["kind"] == "flow_folder");
+  CHECK(shown["complete"] == true);
+  CHECK(shown["files"] == 6);
+  CHECK(shown["result"]["flows"] == 2);
+  CHECK(shown["made_with"]["bound"] == 10);
+  CHECK(shown["jpeg"]["bound"] == 10);
+  CHECK(shown["jpeg"]["width"] == 64);
+  require_table(out / "clip", {"complete; 6 files", "weights"});
+  write_text(out / "clip/done.json", "[]");
+  require_failure(tool({"inspect", (out / "clip").string()}), {3, {"done.json", "motionnet-flow"}});
+}

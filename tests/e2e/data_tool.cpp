@@ -157,7 +157,7 @@ TEST_CASE("synth: what cannot be meant, and a place that cannot be written") {
   require_failure(synth(out, "--options colour=red"), {2, {"colour", "layers"}});
   require_failure(synth(out, "--options layers=99"), {2, {"layers", "99"}});
   require_failure(synth(out, "--frames 1"), {2, {"--frames", "got 1"}});
-  require_failure(synth(out, "--clips 0"), {2, {"count", "0"}});
+  require_failure(synth(out, "--clips 0"), {2, {"--clips", "0"}});
   require_failure(synth(out, "--clips many"), {2, {"--clips", "many"}});
   require_failure(synth(out, "--split a/b"), {2, {"--split", "a/b"}});
   require_failure(synth(out, "--format gif"), {2, {"--format", "gif"}});
