@@ -78,6 +78,7 @@ class Reader {
   Scaler scaler_;
   int stream_ = -1;
   AVPixelFormat scaler_format_ = AV_PIX_FMT_NONE;
+  std::vector<uint8_t> rows_;  // of convert()
   Size size_;
   bool draining_ = false;
   bool size_changed_ = false;
@@ -183,12 +184,12 @@ void Reader::convert(Image& image) {
   image.reshape(size_, 3);
   constexpr int kAlignment = 64;
   const int pitch = (3 * width + kAlignment - 1) / kAlignment * kAlignment;
-  std::vector<uint8_t> rows(static_cast<size_t>(pitch) * static_cast<size_t>(height) + kAlignment);
-  uint8_t* planes[4] = {rows.data(), nullptr, nullptr, nullptr};
+  rows_.resize(static_cast<size_t>(pitch) * static_cast<size_t>(height) + kAlignment);
+  uint8_t* planes[4] = {rows_.data(), nullptr, nullptr, nullptr};
   const int pitches[4] = {pitch, 0, 0, 0};
   sws_scale(scaler_.get(), frame_->data, frame_->linesize, 0, height, planes, pitches);
   for (int64_t i = 0; i < height; ++i) {
-    const uint8_t* row = rows.data() + i * pitch;
+    const uint8_t* row = rows_.data() + i * pitch;
     std::copy(row, row + 3 * width, image.at(i, 0));
   }
 }
