@@ -257,7 +257,11 @@ void leave_out_short(const SourceOptions& options, const std::vector<fs::path>& 
   const int64_t count = source.size();
   const bool decode = static_cast<size_t>(count) <= kDecodedAtOpening;
   std::vector<bool> kept(static_cast<size_t>(count), false);
+  const auto tell = [&](int64_t done) {
+    if (options.progress) options.progress(done, count);
+  };
   int64_t longest = 0;
+  tell(0);
   for (int64_t item = 0; item < count; ++item) {
     try {
       const int64_t length = known_length(source, item, videos[static_cast<size_t>(item)], decode);
@@ -272,6 +276,7 @@ void leave_out_short(const SourceOptions& options, const std::vector<fs::path>& 
       if (count == 1) throw;
       leave_out(options, source.path(item), broken.what());
     }
+    tell(item + 1);
   }
   if (std::none_of(kept.begin(), kept.end(), [](bool k) { return k; })) {
     fail(ErrorKind::data,

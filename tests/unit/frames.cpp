@@ -235,6 +235,23 @@ TEST_CASE("what is left out is told with its path") {
   CHECK(paths == std::vector<std::string>{folder / "gap", folder / "short"});
 }
 
+TEST_CASE("opening tells how far it is, broken and short items counted") {
+  const TemporaryFolder folder;
+  write_frames(folder / "a", "img_{:05}.png", 1, 3);
+  write_frames(folder / "b", "img_{:05}.png", 1, 1);
+  write_frames(folder / "c", "img_{:05}.png", 1, 3);
+  std::vector<std::pair<int64_t, int64_t>> told;
+  const SourcePtr source = open_source({.spec = folder.path().string(),
+                                        .min_frames = 2,
+                                        .warn = [](const std::string&) {},
+                                        .progress =
+                                            [&](int64_t done, int64_t total) {
+                                              told.push_back({done, total});
+                                            }});
+  CHECK(source->size() == 2);
+  CHECK(told == std::vector<std::pair<int64_t, int64_t>>{{0, 3}, {1, 3}, {2, 3}, {3, 3}});
+}
+
 TEST_CASE("frames can be resized when read, and flow with them") {
   const TemporaryFolder folder;
   write_frames(folder.path(), "frame{}.png", 0, 2);
