@@ -11,6 +11,7 @@
 #include "apps/flow/pair_source.h"
 #include "apps/motionnet/net_file.h"
 #include "apps/support/environment.h"
+#include "apps/support/opening.h"
 #include "apps/support/program.h"
 #include "apps/support/text.h"
 #include "core/log.h"
@@ -100,7 +101,8 @@ void FlowProgram::open_data() {
                          .left_out =
                              [this](const std::string& name, const std::string& reason) {
                                report_.bad.push_back({name, reason});
-                             }});
+                             },
+                         .progress = opening_bar()});
 }
 
 json FlowProgram::made_with(int64_t item) const {

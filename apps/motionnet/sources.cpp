@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "apps/support/opening.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "data/synthetic.h"
@@ -30,7 +31,9 @@ SourcePtr open(const TrainConfig& c, const std::string& spec, const std::string&
                       .skip_missing = c.skip_missing,
                       .min_frames = min_frames,
                       .frame_size = {c.decode_height, c.decode_width},
-                      .warn = [](const std::string& line) { log_warning(line); }});
+                      .warn = [](const std::string& line) { log_warning(line); },
+                      .left_out = {},
+                      .progress = opening_bar()});
 }
 
 }  // namespace
