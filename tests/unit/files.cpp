@@ -1,7 +1,5 @@
 #include "core/files.h"
 
-#include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,9 +9,11 @@
 
 #include "core/error.h"
 #include "tests/catch.h"
+#include "tests/unit/file_size_limit.h"
 #include "tests/unit/temporary_folder.h"
 
 using namespace millrace;
+using millrace::test::FileSizeLimit;
 using millrace::test::TemporaryFolder;
 namespace fs = std::filesystem;
 using Catch::Matchers::Contains;
@@ -34,24 +34,6 @@ template <class F> Error error_of(F&& call) {
   FAIL("no error");
   throw 0;
 }
-
-// No file may grow beyond `bytes` while this lives: writes fail as they do on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::signal(SIGXFSZ, SIG_IGN);
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    ::signal(SIGXFSZ, SIG_DFL);
-  }
-
- private:
-  rlimit before_{};
-};
 
 }  // namespace
 

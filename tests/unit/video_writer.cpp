@@ -1,9 +1,6 @@
 // Videos are written, and read back as what they were.
 #include "data/video_writer.h"
 
-#include <signal.h>
-#include <sys/resource.h>
-
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -12,12 +9,14 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "data/video.h"
+#include "file_size_limit.h"
 #include "message_of.h"
 #include "temporary_folder.h"
 #include "tests/catch.h"
 
 using namespace millrace;
 using Catch::Matchers::Contains;
+using test::FileSizeLimit;
 using test::message_of;
 using test::TemporaryFolder;
 namespace fs = std::filesystem;
@@ -57,26 +56,6 @@ Image noise(uint32_t seed, Size size) {
     value = static_cast<uint8_t>((seed = seed * 1664525 + 1013904223) >> 24);
   return image;
 }
-
-// No file may grow beyond `bytes` while this lives: writes fail as they do on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::signal(SIGXFSZ, SIG_IGN);
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    ::signal(SIGXFSZ, SIG_DFL);
-  }
-
- private:
-  rlimit before_{};
-};
 
 bool skipped() {
   if (have_video()) return false;
