@@ -1,6 +1,7 @@
 #include "apps/motionnet/train_config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -175,6 +176,41 @@ void check_ranges(const TrainConfig& c) {
   at_most("--loader-threads", c.loader_threads, kMaxThreads);
 }
 
+// The library's own checks name its members, the person at the keyboard needs the flag.
+void check_optimizer_flags(const TrainConfig& c) {
+  const auto fraction = [](const char* flag, double value) {
+    if (value >= 0 && value < 1) return;
+    fail(ErrorKind::usage, {flag, "a number of at least 0, below 1", fmt::format("{}", value), ""});
+  };
+  const auto above_0 = [](const char* flag, double value) {
+    if (value > 0 && std::isfinite(value)) return;
+    fail(ErrorKind::usage, {flag, "a number above 0", fmt::format("{}", value), ""});
+  };
+  fraction("--beta1", c.beta1);
+  fraction("--beta2", c.beta2);
+  fraction("--momentum", c.momentum);
+  above_0("--epsilon", c.epsilon);
+  at_least("--weight-decay", c.weight_decay, 0);
+  at_least("--clip", c.clip, 0);
+  above_0("--lr-factor", c.lr_factor);
+  at_least("--warmup", static_cast<double>(c.warmup), 0);
+  int64_t before = 0;
+  for (const int64_t step : c.lr_steps) {
+    if (step <= before) {
+      fail(ErrorKind::usage, {"--lr-steps", "numbers above 0, each larger than the one before",
+                              fmt::format("{}", fmt::join(c.lr_steps, ",")), ""});
+    }
+    before = step;
+  }
+}
+
+void check_crop(const std::string& crop) {
+  for (const char* known : {"none", "centre", "random", "multi_scale"}) {
+    if (crop == known) return;
+  }
+  fail(ErrorKind::usage, {"--crop", "none, centre, random or multi_scale", "'" + crop + "'", ""});
+}
+
 }  // namespace
 
 void check_network_extent(const char* flag, int64_t extent, MotionNetKind kind) {
@@ -223,7 +259,8 @@ void check_config(const TrainConfig& c) {
   if (!c.pixel && !c.smoothness && !c.ssim) {
     fail(ErrorKind::usage, {"--no-pixel --no-smoothness --no-ssim", "at least one loss", "none", ""});
   }
-  parse_crop(c.crop);
+  check_crop(c.crop);
+  check_optimizer_flags(c);
   loss_options(c);
   check_optimizer(optimizer_options(c));
   check_schedule(schedule_options(c));

@@ -75,7 +75,7 @@ TEST_CASE("options that cannot be meant") {
   require_no_run(folder, synthetic("--learning-rate inf"), {2, {"--learning-rate", "inf"}});
   require_no_run(folder, synthetic("--ssim-weights 1,2"), {2, {"--ssim-weights", "five", "2"}});
   require_no_run(folder, synthetic("--optimizer lion"), {2, {"--optimizer", "adam", "lion"}});
-  require_no_run(folder, synthetic("--crop round"), {2, {"crop", "round"}});
+  require_no_run(folder, synthetic("--crop round"), {2, {"[--crop]", "multi_scale", "'round'"}});
   require_no_run(folder, synthetic("--preset huge"), {2, {"--preset", "small", "huge"}});
   require_no_run(folder, synthetic("--no-such-flag 3"), {2, {"--no-such-flag"}});
   require_no_run(folder, synthetic("--iteration=3"), {2, {"[--iteration]", "Is --iterations meant?"}});
@@ -94,6 +94,15 @@ TEST_CASE("options that cannot be meant") {
   require_failure(flow(words("--weights x --data y --out z --format bmp")), {2, {"--format", "flo", "bmp"}});
   require_failure(flow(words("--weights x --data y --out z --threads -1")), {2, {"--threads", "-1"}});
   require_failure(flow(words("--weights x --data y --out z --device cuda")), {4, {"--device", "cuda"}});
+}
+
+TEST_CASE("what the optimizer and its schedule refuse is named by its flag") {
+  const TemporaryFolder folder;
+  for (const char* given : {"--beta1 2", "--beta2 -0.5", "--momentum 1", "--epsilon 0", "--weight-decay -1",
+                            "--clip -1", "--lr-factor 0", "--warmup -1", "--lr-steps 0", "--lr-steps 9,9"}) {
+    const Arguments flag = words(given);
+    require_no_run(folder, synthetic(given), {2, {"[" + flag[0] + "]", "got " + flag[1].substr(0, 2)}});
+  }
 }
 
 TEST_CASE("numbers that are none, or beyond what a number holds") {
