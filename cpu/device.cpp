@@ -36,7 +36,8 @@ class CpuDevice final : public Device {
  public:
   std::string name() const override { return "cpu"; }
   std::string description() const override {
-    return processor_name() + ", " + std::to_string(omp_get_max_threads()) + " threads";
+    const int threads = omp_get_max_threads();
+    return processor_name() + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
   }
   void* allocate(int64_t bytes) override {
     void* memory = allocate_pages(static_cast<size_t>(align_up(bytes)));
