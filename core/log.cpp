@@ -53,6 +53,11 @@ std::string printable(std::string_view message) {
   return out;
 }
 
+int64_t characters(std::string_view text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
 // The first `columns` characters of UTF-8 text.
 std::string_view cut(std::string_view text, int64_t columns) {
   for (size_t i = 0; i < text.size(); ++i) {
@@ -64,6 +69,48 @@ std::string_view cut(std::string_view text, int64_t columns) {
 
 double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// What a line of progress shows beside the steps that are done, the rate, the ETA and the status.
+struct Parts {
+  bool picture = true, detail = true, percent = true, title = true, total = true;
+};
+
+std::string count_text(const Progress& p, const Parts& parts) {
+  if (p.total <= 0) return fmt::format("{}", p.done);
+  const double part = std::clamp(static_cast<double>(p.done) / static_cast<double>(p.total), 0.0, 1.0);
+  std::string out;
+  if (parts.picture) {
+    constexpr int kWidth = 20;
+    const int full = static_cast<int>(part * kWidth);
+    out += fmt::format("[{}{}{}] ", std::string(full, '='), full < kWidth ? ">" : "",
+                       std::string(std::max(kWidth - 1 - full, 0), ' '));
+  }
+  out += fmt::format("{}", p.done);
+  if (parts.total) out += fmt::format("/{}", p.total);
+  return parts.percent ? fmt::format("{} {}%", out, static_cast<int>(part * 100)) : out;
+}
+
+// Until `total` or the loop's other end, whichever comes first; negative: not known.
+double seconds_until_end(const Progress& p) {
+  if (!(p.rate > 0) || p.total <= p.done) return p.seconds_left;
+  const double seconds = static_cast<double>(p.total - p.done) / p.rate;
+  return p.seconds_left < 0 ? seconds : std::min(seconds, p.seconds_left);
+}
+
+std::string text_with(const Progress& p, const Parts& parts) {
+  std::string out = parts.title && !p.title.empty() ? p.title + " " : "";
+  out += count_text(p, parts);
+  if (p.rate > 0) {
+    const bool slow = p.rate < 0.1;
+    out +=
+        slow ? fmt::format(" {:.3g} s/{}", 1 / p.rate, p.unit) : fmt::format(" {:.3g} {}/s", p.rate, p.unit);
+  }
+  const bool over = p.total > 0 && p.done >= p.total;
+  if (const double seconds = seconds_until_end(p); seconds >= 0 && !over)
+    out += " ETA " + duration_text(seconds);
+  if (!p.status.empty()) out += " " + p.status;
+  return parts.detail && !p.detail.empty() ? out + " " + p.detail : out;
 }
 
 std::string date_and_time() {
@@ -102,13 +149,14 @@ void Log::put(std::string_view text) {
   }
 }
 
-void Log::put_bar(std::string& out) const {
-  if (bar_.empty()) return;
-  int64_t columns = options_.columns;
+int64_t Log::columns() const {
+  if (options_.columns != 0) return options_.columns;
   winsize size{};
-  if (columns == 0)
-    columns = ::ioctl(options_.fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-  out += cut(bar_, columns - 1);  // the last column would wrap
+  return ::ioctl(options_.fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+void Log::put_bar(std::string& out) const {
+  if (!bar_.empty()) out += cut(bar_, columns() - 1);  // the last column would wrap
 }
 
 void Log::write(LogLevel level, std::string_view message) {
@@ -154,27 +202,17 @@ std::string duration_text(double seconds) {
   return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
-std::string progress_text(const Progress& p, bool picture) {
-  std::string out = p.title.empty() ? "" : p.title + " ";
-  if (p.total <= 0) {
-    out += fmt::format("{}", p.done);
-  } else {
-    const double part = std::clamp(static_cast<double>(p.done) / static_cast<double>(p.total), 0.0, 1.0);
-    if (picture) {
-      constexpr int kWidth = 20;
-      const int full = static_cast<int>(part * kWidth);
-      out += fmt::format("[{}{}{}] ", std::string(full, '='), full < kWidth ? ">" : "",
-                         std::string(std::max(kWidth - 1 - full, 0), ' '));
-    }
-    out += fmt::format("{}/{} {}%", p.done, p.total, static_cast<int>(part * 100));
+std::string progress_text(const Progress& p, bool picture) { return text_with(p, {.picture = picture}); }
+
+std::string progress_text_within(const Progress& p, int64_t columns) {
+  Parts parts;
+  std::string text = text_with(p, parts);
+  for (bool Parts::*part : {&Parts::picture, &Parts::detail, &Parts::percent, &Parts::title, &Parts::total}) {
+    if (characters(text) <= columns) break;
+    parts.*part = false;
+    text = text_with(p, parts);
   }
-  if (p.rate > 0) {
-    const bool slow = p.rate < 0.1;
-    out +=
-        slow ? fmt::format(" {:.3g} s/{}", 1 / p.rate, p.unit) : fmt::format(" {:.3g} {}/s", p.rate, p.unit);
-    if (p.total > p.done) out += " ETA " + duration_text(static_cast<double>(p.total - p.done) / p.rate);
-  }
-  return p.status.empty() ? out : out + " " + p.status;
+  return text;
 }
 
 ProgressBar::ProgressBar(Log& log, ProgressOptions options) : log_(log), options_(std::move(options)) {
@@ -189,14 +227,16 @@ ProgressBar::~ProgressBar() { log_.set_bar(""); }
 
 double ProgressBar::rate() const { return weighted_seconds_ > 0 ? weighted_done_ / weighted_seconds_ : 0; }
 
-void ProgressBar::update(int64_t done, std::string_view status) {
+void ProgressBar::update(const ProgressUpdate& latest) {
   const double now = options_.now();
   const double seconds = now - last_update_;
   const double decay = std::exp(-seconds / kRateSeconds);
-  weighted_done_ = weighted_done_ * decay + static_cast<double>(done - progress_.done);
+  weighted_done_ = weighted_done_ * decay + static_cast<double>(latest.done - progress_.done);
   weighted_seconds_ = weighted_seconds_ * decay + seconds;
-  progress_.done = done;
-  progress_.status = status;
+  progress_.done = latest.done;
+  progress_.seconds_left = latest.seconds_left;
+  progress_.status = latest.status;
+  progress_.detail = latest.detail;
   progress_.rate = rate();
   last_update_ = now;
   if (now - last_shown_ < (log_.terminal() ? options_.redraw_seconds : options_.plain_seconds)) return;
@@ -206,7 +246,7 @@ void ProgressBar::update(int64_t done, std::string_view status) {
 
 void ProgressBar::show() {
   if (log_.terminal()) {
-    log_.set_bar(progress_text(progress_, true));
+    log_.set_bar(progress_text_within(progress_, log_.columns() - 1));
   } else {
     log_.info(progress_text(progress_, false));
   }

@@ -44,6 +44,7 @@ class Log {
   void error(std::string_view message) { write(LogLevel::error, message); }
 
   bool terminal() const { return options_.terminal; }
+  int64_t columns() const;  // of the terminal
   // The line that stays below all others, cut to the terminal's width; "" takes it away. Nothing without a
   // terminal.
   void set_bar(std::string_view line);
@@ -71,14 +72,21 @@ struct Progress {
   std::string title = {};
   std::string unit = "step";
   int64_t done = 0;
-  int64_t total = 0;        // 0: not known
-  double rate = 0;          // units per second; 0: not known yet
+  int64_t total = 0;  // 0: not known
+  double rate = 0;    // units per second; 0: not known yet
+  // Until the loop ends by something else than `total`, such as a limit of time; negative: nothing else ends
+  // it. The ETA is the smaller.
+  double seconds_left = -1;
   std::string status = {};  // the caller's own words, for instance the loss terms
+  std::string detail = {};  // what may be missing on a narrow terminal
 };
 
-// "train [=====>    ] 50/100 50% 12.3 step/s ETA 0:04 loss 1.25"; without a terminal the same without the
-// picture.
+// "train [=====>    ] 50/100 50% 12.3 step/s ETA 0:04 loss 1.25 |g| 3"; without a terminal the same without
+// the picture.
 std::string progress_text(const Progress& progress, bool picture);
+// The same in at most `columns` characters where it can be: what matters least goes first, the picture, the
+// detail, the percentage, the title, the total. Rate, ETA and status stay.
+std::string progress_text_within(const Progress& progress, int64_t columns);
 
 // "1:02:03", "2:03"
 std::string duration_text(double seconds);
@@ -93,6 +101,14 @@ struct ProgressOptions {
   std::function<double()> now = {};  // seconds; a steady clock unless given
 };
 
+// What a loop tells of itself; as in Progress.
+struct ProgressUpdate {
+  int64_t done = 0;
+  double seconds_left = -1;
+  std::string status = {};
+  std::string detail = {};
+};
+
 // Used by one thread. The bar goes when it is destroyed; finish() writes a last line.
 class ProgressBar {
  public:
@@ -101,7 +117,10 @@ class ProgressBar {
   ProgressBar& operator=(const ProgressBar&) = delete;
   ~ProgressBar();
 
-  void update(int64_t done, std::string_view status);
+  void update(const ProgressUpdate& latest);
+  void update(int64_t done, std::string_view status) {
+    update({.done = done, .status = std::string(status)});
+  }
   void finish();
   double rate() const;  // of about the last 20 seconds
 

@@ -158,8 +158,54 @@ TEST_CASE("the text of progress") {
   CHECK(progress_text({.title = "read", .unit = "frame", .done = 7, .rate = 2}, true) == "read 7 2 frame/s");
 }
 
+TEST_CASE("on a narrow terminal the line of progress loses what matters least, never rate, ETA and losses") {
+  const Progress p{.title = "train",
+                   .done = 50,
+                   .total = 100,
+                   .rate = 12.345,
+                   .status = "loss 1 pixel .5",
+                   .detail = "|g| 3"};
+  const std::string expected[] = {
+      "train [==========>         ] 50/100 50% 12.3 step/s ETA 0:04 loss 1 pixel .5 |g| 3",
+      "train 50/100 50% 12.3 step/s ETA 0:04 loss 1 pixel .5 |g| 3",
+      "train 50/100 50% 12.3 step/s ETA 0:04 loss 1 pixel .5",
+      "train 50/100 12.3 step/s ETA 0:04 loss 1 pixel .5",
+      "50/100 12.3 step/s ETA 0:04 loss 1 pixel .5",
+      "50 12.3 step/s ETA 0:04 loss 1 pixel .5"};
+  for (const std::string& line : expected) {
+    const auto columns = static_cast<int64_t>(line.size());
+    CHECK(progress_text_within(p, columns) == line);
+    CHECK((line == expected[5] || progress_text_within(p, columns - 1) != line));
+  }
+  CHECK(progress_text_within(p, 10) == expected[5]);
+  const std::string title = "\u00e9\u00e9";
+  CHECK(progress_text_within({.title = title, .done = 7}, 4) == title + " 7");
+
+  // A line of a real run.
+  Screen screen({.terminal = true, .columns = 80});
+  double now = 0;
+  ProgressBar bar(*screen.log, {.title = "train", .total = 400000, .now = [&] { return now; }});
+  now = 10000;
+  bar.update(
+      {.done = 123456, .status = "loss 1.3232 pixel 0.898 smooth 0.02 ssim 0.185", .detail = "|g| 3.41"});
+  CHECK_THAT(screen.text(), Contains(" 12.3 step/s ETA 6:13:") && Contains("ssim 0.185"));
+}
+
+TEST_CASE("the ETA is of whatever ends the loop first") {
+  const auto eta = [](double seconds_left) {
+    return progress_text({.done = 50, .total = 100, .rate = 1, .seconds_left = seconds_left}, false);
+  };
+  CHECK(eta(-1) == "50/100 50% 1 step/s ETA 0:50");
+  CHECK(eta(1000) == "50/100 50% 1 step/s ETA 0:50");
+  CHECK(eta(20) == "50/100 50% 1 step/s ETA 0:20");
+  CHECK(eta(0) == "50/100 50% 1 step/s ETA 0:00");
+  CHECK(progress_text({.done = 5, .seconds_left = 20}, false) == "5 ETA 0:20");
+  CHECK(progress_text({.done = 100, .total = 100, .rate = 1, .seconds_left = 20}, false) ==
+        "100/100 100% 1 step/s");
+}
+
 TEST_CASE("a bar is drawn at most every so often, with the rate of a resumed loop's own steps") {
-  Screen screen(kTerminal);
+  Screen screen({.terminal = true, .columns = 100});
   double now = 5;
   {
     ProgressBar bar(*screen.log, {.title = "t", .total = 1010, .start = 1000, .now = [&] { return now; }});
