@@ -328,11 +328,12 @@ bool Trainer::is_over() const {
   return step_ >= config_.iterations || (config_.max_seconds > 0 && train_seconds_ >= config_.max_seconds);
 }
 
-std::string Trainer::status_of(const StepResult& r) const {
-  const std::string loss = fmt::format("{} |g| {:.3g}", loss_text(r.loss, r.terms), r.gradient_norm);
-  if (config_.max_seconds == 0) return loss;
-  return fmt::format("at most {} left {}", duration_text(std::max(0., config_.max_seconds - train_seconds_)),
-                     loss);
+ProgressUpdate Trainer::progress_of(const StepResult& r) const {
+  ProgressUpdate update{.done = step_,
+                        .status = loss_text(r.loss, r.terms),
+                        .detail = fmt::format("|g| {:.3g}", r.gradient_norm)};
+  if (config_.max_seconds > 0) update.seconds_left = std::max(0., config_.max_seconds - train_seconds_);
+  return update;
 }
 
 int Trainer::run() {
@@ -346,7 +347,7 @@ int Trainer::run() {
     last_validation_.reset();
     if (validator_ && (is_over() || due(config_.validate_every))) last_validation_ = validate();
     record(result, last_validation_);
-    bar.update(step_, status_of(result));
+    bar.update(progress_of(result));
     if (validator_ && due(config_.pictures_every)) save_pictures();
     if (due(config_.checkpoint_every)) checkpoint();
     if (stop_requested() && !is_over()) {

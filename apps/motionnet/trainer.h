@@ -9,6 +9,7 @@
 #include "apps/motionnet/kernel_settings.h"
 #include "apps/motionnet/validation.h"
 #include "core/events.h"
+#include "core/log.h"
 #include "core/run_dir.h"
 
 namespace millrace {
@@ -49,8 +50,7 @@ class Trainer {
   void micro_step(Session& session, StepResult& result);
   [[noreturn]] void diverged(Session& session, const StepResult& result);
   void record(const StepResult& result, const std::optional<ValidationResult>& validation);
-  // What the bar says beside the number of steps.
-  std::string status_of(const StepResult& result) const;
+  ProgressUpdate progress_of(const StepResult& result) const;
   ValidationResult validate();
   void save_pictures();
   void check_weights() const;

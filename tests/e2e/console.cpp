@@ -135,15 +135,24 @@ TEST_CASE("results that nobody reads any more are a failure that says so") {
   }
 }
 
-TEST_CASE("progress names the terms of the loss, and the seconds that are left") {
+TEST_CASE("progress names the terms of the loss, and the number of threads is that of the device") {
   const TemporaryFolder folder;
-  const Result result = train(join(new_run(folder / "run"), {"--max-seconds", "1000"}));
+  const Result result = train(join(new_run(folder / "run"), {"--max-seconds", "1000", "--threads", "1"}));
   INFO(result.err);
   CHECK(result.code == 0);
-  CHECK_THAT(last_line(result.err), Contains("train 1/1") && Contains("at most 16:40 left") &&
-                                        Contains("loss ") && Contains(" pixel ") && Contains(" smooth ") &&
-                                        Contains(" ssim ") && Contains(" |g| "));
-  CHECK_THAT(result.err, Contains("2 clips for validation"));
+  CHECK_THAT(last_line(result.err), Contains("train 1/1") && Contains("loss ") && Contains(" pixel ") &&
+                                        Contains(" smooth ") && Contains(" ssim ") && Contains(" |g| ") &&
+                                        !Contains("ETA"));
+  CHECK_THAT(result.err, Contains("2 clips for validation") && Contains(", 1 thread\n"));
+}
+
+TEST_CASE("with --max-seconds the ETA is of the seconds where they end first") {
+  const TemporaryFolder folder;
+  const Result result =
+      train(join(new_run(folder / "run"), {"--iterations", "1000000", "--max-seconds", ".05"}));
+  INFO(result.err);
+  CHECK(result.code == 0);
+  CHECK_THAT(result.err, Contains("/1000000 ") && Contains(" ETA 0:00 loss "));
 }
 
 TEST_CASE("of many videos only those that are validated on are decoded") {
