@@ -25,9 +25,10 @@ constexpr size_t kHugePage = size_t{2} << 20;
 // Memory of many huge pages is asked for as such: convolutions walk through tens of MiB in strides of rows,
 // and with pages of 4 KiB wait for the tables that say where those lie.
 void* allocate_pages(size_t bytes) {
-  if (bytes < 4 * kHugePage) return std::aligned_alloc(kAlignment, bytes);
-  void* memory = std::aligned_alloc(kHugePage, bytes);
-  if (memory)
+  const bool huge = bytes >= 4 * kHugePage;
+  void* memory = nullptr;
+  if (::posix_memalign(&memory, huge ? kHugePage : kAlignment, bytes) != 0) return nullptr;
+  if (huge)
     ::madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // where it is not to be had, without
   return memory;
 }
