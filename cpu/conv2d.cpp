@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "cpu/follow.h"
-#include "cpu/versions.h"
 #include "cpu/parallel.h"
+#include "cpu/versions.h"
 
 namespace millrace::cpu {
 namespace {

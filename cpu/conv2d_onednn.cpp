@@ -2,8 +2,8 @@
 // the primitive wants; the plan puts reorders where two nodes do not agree.
 #include <algorithm>
 
-#include "cpu/versions.h"
 #include "cpu/onednn_program.h"
+#include "cpu/versions.h"
 #include "layers/conv2d.h"
 
 namespace millrace::cpu {

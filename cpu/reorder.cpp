@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "cpu/versions.h"
 #include "cpu/parallel.h"
+#include "cpu/versions.h"
 
 namespace millrace::cpu {
 namespace {

@@ -1,6 +1,6 @@
 #include "core/reorder.h"
-#include "cpu/versions.h"
 #include "cpu/onednn_program.h"
+#include "cpu/versions.h"
 
 namespace millrace::cpu {
 namespace {
