@@ -14,6 +14,7 @@
 #include "apps/data/check_clip.h"
 #include "apps/data/work.h"
 #include "apps/support/program.h"
+#include "apps/support/text.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -213,7 +214,7 @@ class DataCheck {
     if (problems_.empty())
       fmt::print("nothing is broken\n");
     else
-      fmt::print("{} problem{}, {} of {} clips broken\n", problems_.size(), problems_.size() == 1 ? "" : "s",
+      fmt::print("{}, {} of {} clips broken\n", counted(static_cast<int64_t>(problems_.size()), "problem"),
                  number("broken"), number("checked"));
   }
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/data/inspectors.h"
+#include "apps/flow/item_folder.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -47,7 +48,7 @@ Inspector inspector_for(const fs::path& path) {
   if (fs::is_directory(path, error)) {
     if (fs::exists(path / "config.toml", error)) return kRun;
     if (fs::exists(path / kModelFile, error)) return kCheckpoint;
-    if (fs::exists(path / "done.json", error)) return kFlow;
+    if (fs::exists(path / kDoneFile, error)) return kFlow;
     return kMedia;
   }
   if (path.extension() == ".safetensors") return kTensors;

@@ -3,7 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/data/inspectors.h"
-#include "core/error.h"
+#include "apps/flow/item_folder.h"
+#include "apps/support/text.h"
 #include "core/files.h"
 #include "data/flow_jpeg.h"
 
@@ -13,36 +14,24 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-constexpr uint64_t kMaxBytes = uint64_t{1} << 28;
-
-ordered_json parse(const fs::path& file) {
-  auto json = ordered_json::parse(read_file(file, kMaxBytes), nullptr, false);
-  for (const char* key : {"made_with", "result"}) {
-    if (json.is_object() && json.contains(key) && json[key].is_object()) continue;
-    fail(ErrorKind::data, {file.string(), "the done.json of motionnet-flow", "something else", ""});
-  }
-  return json;
-}
+constexpr uint64_t kMaxSidecarBytes = 1 << 20;
 
 }  // namespace
 
 ordered_json inspect_flow_folder(const InspectOptions& options) {
-  const ordered_json done = parse(options.path / "done.json");
+  const nlohmann::json done = DoneFile::read(options.path / kDoneFile);
   int64_t files = 0;
   for (const auto& entry : fs::directory_iterator(options.path)) {
     const std::string name = entry.path().filename().string();
-    files += name != "done.json" && name != kFlowJsonFile;
+    files += name != kDoneFile && name != kFlowJsonFile;
   }
-  ordered_json json{{"kind", "flow_folder"},
-                    {"path", options.path.string()},
-                    {"complete", done.contains("complete") && done["complete"] == true},
-                    {"files", files},
-                    {"made_with", done["made_with"]},
-                    {"result", done["result"]}};
+  ordered_json json{
+      {"kind", "flow_folder"}, {"path", options.path.string()},     {"complete", done.at("complete")},
+      {"files", files},        {"made_with", done.at("made_with")}, {"result", done.at("result")}};
   const fs::path sidecar = options.path / kFlowJsonFile;
   std::error_code error;
   if (fs::exists(sidecar, error)) {
-    const FlowJpegInfo info = parse_flow_json(read_file(sidecar, kMaxBytes), sidecar.string());
+    const FlowJpegInfo info = parse_flow_json(read_file(sidecar, kMaxSidecarBytes), sidecar.string());
     json["jpeg"] = {{"bound", info.mapping.bound},
                     {"rounding", rounding_name(info.mapping.rounding)},
                     {"width", info.size.width},
@@ -53,9 +42,9 @@ ordered_json inspect_flow_folder(const InspectOptions& options) {
 }
 
 void print_flow_folder(const ordered_json& json) {
-  fmt::print("flow of motionnet-flow, {}; {} file{}\n",
+  fmt::print("flow of motionnet-flow, {}; {}\n",
              json["complete"] == true ? "complete" : "not complete, the same command makes it whole",
-             json["files"].dump(), json["files"] == 1 ? "" : "s");
+             counted(json["files"].get<int64_t>(), "file"));
   for (const char* part : {"made_with", "result", "jpeg"}) {
     if (!json.contains(part)) continue;
     fmt::print("{}\n", part);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/data/inspectors.h"
+#include "apps/support/text.h"
 #include "core/files.h"
 #include "data/lists.h"
 
@@ -91,7 +92,7 @@ void print_list(const ordered_json& json) {
   }
   const auto& labels = json["labels"];
   if (labels.empty()) return;
-  fmt::print("{} label{}, {} to {}\n", labels.size(), labels.size() == 1 ? "" : "s",
+  fmt::print("{}, {} to {}\n", counted(static_cast<int64_t>(labels.size()), "label"),
              labels.front()["label"].dump(), labels.back()["label"].dump());
   fmt::print("{:>8} {:>8} {:>10}  {}\n", "label", "entries", "frames", "folder of the first");
   for (const auto& row : labels) {

@@ -39,15 +39,6 @@ void remove_file(const fs::path& file) {
   if (error) fail(ErrorKind::runtime, {file.string(), "to remove it", error.message(), ""});
 }
 
-json read_done(const fs::path& file) {
-  const json done = json::parse(read_file(file, kMaxDoneBytes), nullptr, false);
-  if (done.is_object() && done.value("format", "") == kFormat && done.contains("made_with") &&
-      done.at("made_with").is_object() && done.contains("result") && done.at("result").is_object()) {
-    return done;
-  }
-  fail(ErrorKind::data, {file.string(), fmt::format("JSON of '{}'", kFormat), "something else", kHint});
-}
-
 // The first thing in which two folders' making differs.
 void fail_difference(const fs::path& folder, const json& wanted, const json& found) {
   for (const auto& [key, value] : wanted.items()) {
@@ -61,6 +52,17 @@ void fail_difference(const fs::path& folder, const json& wanted, const json& fou
 }
 
 }  // namespace
+
+json DoneFile::read(const fs::path& file, const std::string& hint) {
+  json done = json::parse(read_file(file, kMaxDoneBytes), nullptr, false);
+  const auto is_object = [&](const char* key) { return done.contains(key) && done.at(key).is_object(); };
+  if (done.is_object() && done.contains("format") && done.at("format") == kFormat && is_object("made_with") &&
+      is_object("result")) {
+    done["complete"] = done.contains("complete") && done.at("complete") == true;
+    return done;
+  }
+  fail(ErrorKind::data, {file.string(), fmt::format("JSON of '{}'", kFormat), "something else", hint});
+}
 
 json DoneFile::make(const json& made_with, const json& result) {
   return {{"format", kFormat}, {"complete", true}, {"made_with", made_with}, {"result", result}};
@@ -80,13 +82,13 @@ std::optional<json> finished_result(const fs::path& folder, const json& made_wit
   }
   json done;
   try {
-    done = read_done(file);
+    done = DoneFile::read(file, kHint);
   } catch (const Error& e) {
     if (overwrite) return std::nullopt;
     throw;
   }
   if (done.at("made_with") == made_with)
-    return done.value("complete", false) ? std::optional(done.at("result")) : std::nullopt;
+    return done.at("complete") == true ? std::optional(done.at("result")) : std::nullopt;
   if (!overwrite) fail_difference(folder, made_with, done.at("made_with"));
   return std::nullopt;
 }

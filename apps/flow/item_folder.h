@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <string>
 
 #include "core/files.h"
 
@@ -15,6 +16,9 @@ constexpr const char* kDoneFile = "done.json";
 
 // What done.json holds: `made_with` (weights, source, options) and `result` of a finished folder.
 struct DoneFile {
+  // With `complete`, false where the file does not say. Errors (data, with this hint): no file of
+  // motionnet-flow.
+  static nlohmann::json read(const std::filesystem::path& file, const std::string& hint = "");
   static nlohmann::json make(const nlohmann::json& made_with, const nlohmann::json& result);
 };
 

@@ -358,6 +358,8 @@ TEST_CASE("inspect shows what motionnet-flow made of a video") {
   CHECK(shown["jpeg"]["bound"] == 10);
   CHECK(shown["jpeg"]["width"] == 64);
   require_table(out / "clip", {"complete; 6 files", "weights"});
-  write_text(out / "clip/done.json", "[]");
-  require_failure(tool({"inspect", (out / "clip").string()}), {3, {"done.json", "motionnet-flow"}});
+  for (const char* broken : {"[]", "{\"format\": 1, \"made_with\": {}, \"result\": {}}"}) {
+    write_text(out / "clip/done.json", broken);
+    require_failure(tool({"inspect", (out / "clip").string()}), {3, {"done.json", "millrace flow 1"}});
+  }
 }
