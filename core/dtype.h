@@ -5,6 +5,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "core/bf16.h"
+
 namespace millrace {
 
 enum class Dtype : uint8_t { f32, f64, bf16, u8, i32, i64 };
@@ -45,12 +47,17 @@ constexpr std::string_view name_of(Dtype dtype) {
   return "?";
 }
 
+// The type of what keeps full precision where activations are bf16: parameters, flow, losses, reductions.
+constexpr Dtype precise(Dtype real) { return real == Dtype::bf16 ? Dtype::f32 : real; }
+
 // The type that a kernel computes in: a graph is built once for float or once for double.
 template <class T> constexpr Dtype dtype_of() {
   if constexpr (std::is_same_v<T, float>)
     return Dtype::f32;
   else if constexpr (std::is_same_v<T, double>)
     return Dtype::f64;
+  else if constexpr (std::is_same_v<T, Bf16>)
+    return Dtype::bf16;
   else if constexpr (std::is_same_v<T, uint8_t>)
     return Dtype::u8;
   else if constexpr (std::is_same_v<T, int32_t>)

@@ -69,7 +69,8 @@ std::vector<Job> find_jobs(const Graph& g, const TimingOptions& options, const K
     if (!seen.insert(job.key).second) continue;
     const std::string* known = choices.find(job.key);
     bool usable = false;
-    for (const Kernel* k : Registry::get().kernels(node.op->name(), options.device, job.out[0].dtype)) {
+    for (const Kernel* k :
+         Registry::get().kernels(node.op->name(), options.device, kernel_dtype(job.in, job.out))) {
       std::optional<Prepared> prepared = prepare_kernel(*k, *node.op, job.in, job.out);
       if (!prepared) continue;
       usable = usable || (known && *known == k->version);
@@ -101,7 +102,7 @@ std::vector<char> random_bytes(const Spec& spec, Random& random) {
       fill<double>(bytes, real);
       break;
     case Dtype::bf16:
-      fill<uint16_t>(bytes, [&] { return static_cast<uint16_t>(std::bit_cast<uint32_t>(real()) >> 16); });
+      fill<Bf16>(bytes, [&] { return round_to_bf16(real()); });
       break;
     case Dtype::u8:
       fill<uint8_t>(bytes, [&] { return static_cast<uint8_t>(random.integer(0, 255)); });

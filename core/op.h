@@ -166,8 +166,9 @@ inline Draw between_integers(int64_t low, int64_t high, double gap) {
 struct CaseInput {
   Shape shape;
   Draw draw = uniform(-1, 1);
-  // Real inputs take the type that is tested, f64 or f32; others, such as u8, keep their own.
+  // Real inputs take the type that is tested, f64, f32 or bf16; others, such as u8, keep their own.
   Dtype dtype = Dtype::f64;
+  bool precise = false;  // stays f32 where activations are bf16
 };
 
 struct Case {

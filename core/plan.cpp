@@ -30,7 +30,8 @@ struct Choosing {
 Choice choose_kernel(const Node& node, const std::vector<Spec>& in, const std::vector<Spec>& out,
                      const Choosing& c) {
   const std::string op(node.op->name());
-  const std::vector<const Kernel*> kernels = Registry::get().kernels(op, c.options.device, out.front().dtype);
+  const Dtype dtype = kernel_dtype(in, out);
+  const std::vector<const Kernel*> kernels = Registry::get().kernels(op, c.options.device, dtype);
   const auto fixed = c.options.versions.find(op);
   const bool is_fixed = fixed != c.options.versions.end();
   const std::string* known = is_fixed ? &fixed->second
@@ -44,8 +45,7 @@ Choice choose_kernel(const Node& node, const std::vector<Spec>& in, const std::v
     }
   }
   fail(ErrorKind::runtime,
-       {node.name,
-        fmt::format("a kernel for '{}' in {} on {}", op, name_of(out.front().dtype), c.options.device),
+       {node.name, fmt::format("a kernel for '{}' in {} on {}", op, name_of(dtype), c.options.device),
         "none that can do " + out.front().to_string(),
         is_fixed ? "asked for was version '" + fixed->second + "'" : ""});
 }

@@ -22,6 +22,12 @@ Registry& Registry::mutable_registry() {
 
 const Registry& Registry::get() { return mutable_registry(); }
 
+Dtype kernel_dtype(std::span<const Spec> in, std::span<const Spec> out) {
+  const auto is_bf16 = [](const Spec& s) { return s.dtype == Dtype::bf16; };
+  const bool any = std::any_of(in.begin(), in.end(), is_bf16) || std::any_of(out.begin(), out.end(), is_bf16);
+  return any ? Dtype::bf16 : out.front().dtype;
+}
+
 std::vector<const Kernel*> Registry::kernels(std::string_view op, std::string_view device,
                                              Dtype dtype) const {
   std::vector<const Kernel*> found;

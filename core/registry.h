@@ -62,6 +62,10 @@ struct Kernel {
   int preference = 0;  // the `heuristic` policy takes the highest that can do the node
 };
 
+// The type under which kernels for such operands are registered: bf16 as soon as one of them is, because
+// sums and parameters beside it are f32; else that of the first output.
+Dtype kernel_dtype(std::span<const Spec> in, std::span<const Spec> out);
+
 struct OpEntry {
   std::string name;
   std::string family;  // the header that describes it: warp for warp, warp_dflow and warp_dimage

@@ -15,16 +15,43 @@ std::string BadNode::to_string() const {
          std::to_string(value);
 }
 
+namespace {
+
+template <class T> void append(std::vector<double>& numbers, const Tensor& t) {
+  for (int64_t k = 0; k < t.count(); ++k) {
+    if constexpr (std::is_same_v<T, Bf16>)
+      numbers.push_back(to_float(t.as<T>()[k]));
+    else
+      numbers.push_back(static_cast<double>(t.as<T>()[k]));
+  }
+}
+
+}  // namespace
+
 std::vector<double> to_double(const Tensor& t) {
-  if (t.dtype != Dtype::f32 && t.dtype != Dtype::f64) {
-    fail(ErrorKind::runtime,
-         {"tensor " + t.shape.to_string(), "f32 or f64", std::string(name_of(t.dtype)), ""});
+  std::vector<double> numbers;
+  numbers.reserve(static_cast<size_t>(t.count()));
+  switch (t.dtype) {
+    case Dtype::f32:
+      append<float>(numbers, t);
+      break;
+    case Dtype::f64:
+      append<double>(numbers, t);
+      break;
+    case Dtype::bf16:
+      append<Bf16>(numbers, t);
+      break;
+    case Dtype::u8:
+      append<uint8_t>(numbers, t);
+      break;
+    case Dtype::i32:
+      append<int32_t>(numbers, t);
+      break;
+    case Dtype::i64:
+      append<int64_t>(numbers, t);
+      break;
   }
-  std::vector<double> result(static_cast<size_t>(t.count()));
-  for (size_t k = 0; k < result.size(); ++k) {
-    result[k] = t.dtype == Dtype::f64 ? t.as<double>()[k] : static_cast<double>(t.as<float>()[k]);
-  }
-  return result;
+  return numbers;
 }
 
 Session::Session(Plan plan, State& state, SessionOptions options)
@@ -140,7 +167,7 @@ std::optional<BadNode> Session::run_checked() {
     for (size_t o = 0; o < launches_[k].args.out.size(); ++o) {
       Tensor host = launches_[k].args.out[o];
       host.shape = {plan_.specs[static_cast<size_t>(plan_.steps[k].out[o].id)].elements()};
-      if (host.dtype != Dtype::f32 && host.dtype != Dtype::f64) continue;
+      if (host.dtype != Dtype::f32 && host.dtype != Dtype::f64 && host.dtype != Dtype::bf16) continue;
       std::vector<char> bytes(static_cast<size_t>(host.bytes()));
       device_.download(bytes.data(), host.data, host.bytes());
       host.data = bytes.data();

@@ -83,7 +83,7 @@ class Session {
   std::vector<Launch> launches_;
 };
 
-// Converts the elements of a tensor of f32 or f64 in host memory.
+// Converts the elements of a tensor in host memory.
 std::vector<double> to_double(const Tensor& t);
 
 }  // namespace millrace

@@ -13,8 +13,25 @@ inline constexpr const char* kDevice = "cuda-sim";
 inline constexpr const char* kDevice = "cuda";
 #endif
 
-inline void add_cuda_kernel(Registry& r, const char* op, KernelFn f32, const char* version = "plain") {
-  r.add_kernel({.op = op, .device = kDevice, .version = version, .dtype = Dtype::f32, .run = f32});
+// One rung of an op's ladder. Of those that can do a node the one with the highest preference is taken; the
+// plain one has 0.
+struct CudaKernel {
+  const char* op;
+  const char* version = "plain";
+  Dtype dtype = Dtype::f32;
+  KernelFn run;
+  PrepareFn prepare = nullptr;
+  int preference = 0;
+};
+
+inline void add_cuda_kernel(Registry& r, const CudaKernel& k) {
+  r.add_kernel({.op = k.op,
+                .device = kDevice,
+                .version = k.version,
+                .dtype = k.dtype,
+                .run = k.run,
+                .prepare = k.prepare,
+                .preference = k.preference});
 }
 
 }  // namespace MILLRACE_CUDA_NS

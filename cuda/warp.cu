@@ -124,9 +124,9 @@ void warp_dimage(const KernelArgs& args) {
 }  // namespace
 
 void register_warp(Registry& r) {
-  add_cuda_kernel(r, Warp::kName, warp);
-  add_cuda_kernel(r, WarpDflow::kName, warp_dflow);
-  add_cuda_kernel(r, WarpDimage::kName, warp_dimage);
+  add_cuda_kernel(r, {.op = Warp::kName, .run = warp});
+  add_cuda_kernel(r, {.op = WarpDflow::kName, .run = warp_dflow});
+  add_cuda_kernel(r, {.op = WarpDimage::kName, .run = warp_dimage});
 }
 
 }  // namespace MILLRACE_CUDA_NS

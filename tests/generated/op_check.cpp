@@ -22,7 +22,7 @@ uint64_t seed_of(const std::string& text) {
   return hash;
 }
 
-bool is_real(Dtype d) { return d == Dtype::f64 || d == Dtype::f32; }
+bool is_real(Dtype d) { return d == Dtype::f64 || d == Dtype::f32 || d == Dtype::bf16; }
 
 std::string input_name(size_t i) { return "in" + std::to_string(i); }
 
@@ -130,7 +130,10 @@ class Guarded {
 
 std::vector<Spec> input_specs(const Case& test, Dtype real) {
   std::vector<Spec> specs;
-  for (const CaseInput& in : test.in) specs.push_back({in.shape, is_real(in.dtype) ? real : in.dtype});
+  for (const CaseInput& in : test.in) {
+    const Dtype here = in.precise ? precise(real) : real;
+    specs.push_back({in.shape, is_real(in.dtype) ? here : in.dtype});
+  }
   return specs;
 }
 
@@ -142,6 +145,9 @@ void fill_tensor(const Tensor& t, const std::vector<double>& values) {
         break;
       case Dtype::f32:
         t.as<float>()[e] = static_cast<float>(values[e]);
+        break;
+      case Dtype::bf16:
+        t.as<Bf16>()[e] = round_to_bf16(static_cast<float>(values[e]));
         break;
       case Dtype::u8:
         t.as<uint8_t>()[e] = static_cast<uint8_t>(values[e]);
@@ -158,6 +164,7 @@ void fill_tensor(const Tensor& t, const std::vector<double>& values) {
 struct Run {
   bool supported = true;
   std::vector<std::vector<double>> out;
+  std::vector<Dtype> dtypes;  // of the outputs
   std::vector<std::vector<char>> bits;
   Complaints complaints;
 };
@@ -242,6 +249,7 @@ Run run_kernel(const Case& test, const Kernel& kernel, const std::vector<std::ve
   for (size_t o = 0; o < out.size(); ++o) {
     const Tensor array{out[o].data, {out_specs[o].elements()}, out[o].dtype};
     run.out.push_back(collect(to_double(array), out_specs[o], run.complaints));
+    run.dtypes.push_back(array.dtype);
     run.bits.emplace_back(array.as<char>(), array.as<char>() + array.bytes());
   }
   return run;
@@ -325,6 +333,13 @@ const Kernel* plain_double(const Case& test) {
   return nullptr;
 }
 
+// A bf16 output may be off by its rounding, half the spacing of such numbers; what is over that counts.
+double without_rounding(double got, double want) {
+  const double rounding = 0x1p-8 * std::abs(want), error = got - want;
+  if (std::abs(error) <= rounding) return want;
+  return want + error - std::copysign(rounding, error);  // a NaN stays one
+}
+
 Complaints compare(const Case& test, const Kernel& kernel, const Run& run, const Run& reference) {
   Complaints complaints = run.complaints;
   const double fallback = kernel.dtype == Dtype::f64 ? kParityTolerance64 : kParityTolerance32;
@@ -332,7 +347,10 @@ Complaints compare(const Case& test, const Kernel& kernel, const Run& run, const
   for (size_t o = 0; o < reference.out.size(); ++o) {
     Worst worst;
     for (size_t e = 0; e < reference.out[o].size(); ++e) {
-      worst.compare(run.out[o][e], reference.out[o][e], fmt::format("output {} element {}", o, e));
+      const double want = reference.out[o][e];
+      const double raw = run.out[o][e];
+      const double got = run.dtypes[o] == Dtype::bf16 ? without_rounding(raw, want) : raw;
+      worst.compare(got, want, fmt::format("output {} element {}", o, e));
     }
     if (worst.compared == 0) complaints.push_back("nothing was compared");
     if (!(worst.error <= tolerance * worst.scale)) {
@@ -345,9 +363,22 @@ Complaints compare(const Case& test, const Kernel& kernel, const Run& run, const
 
 }  // namespace
 
+namespace {
+
+// To what the kernel can be given, so that both kernels start from the same numbers.
+void round_inputs(const Case& test, std::vector<std::vector<double>>& inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (test.in[i].precise || !is_real(test.in[i].dtype)) continue;
+    for (double& v : inputs[i]) v = to_float(round_to_bf16(static_cast<float>(v)));
+  }
+}
+
+}  // namespace
+
 Complaints parity(const Case& test, const Kernel& kernel, bool& ran) {
   ran = false;
-  const auto inputs = draw_inputs(test);
+  auto inputs = draw_inputs(test);
+  if (kernel.dtype == Dtype::bf16) round_inputs(test, inputs);
   const Kernel* truth = plain_double(test);
   Complaints complaints;
   std::optional<Run> reference;
