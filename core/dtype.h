@@ -47,6 +47,10 @@ constexpr std::string_view name_of(Dtype dtype) {
   return "?";
 }
 
+constexpr bool is_real(Dtype dtype) {
+  return dtype == Dtype::f32 || dtype == Dtype::f64 || dtype == Dtype::bf16;
+}
+
 // The type of what keeps full precision where activations are bf16: parameters, flow, losses, reductions.
 constexpr Dtype precise(Dtype real) { return real == Dtype::bf16 ? Dtype::f32 : real; }
 

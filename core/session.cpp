@@ -167,7 +167,7 @@ std::optional<BadNode> Session::run_checked() {
     for (size_t o = 0; o < launches_[k].args.out.size(); ++o) {
       Tensor host = launches_[k].args.out[o];
       host.shape = {plan_.specs[static_cast<size_t>(plan_.steps[k].out[o].id)].elements()};
-      if (host.dtype != Dtype::f32 && host.dtype != Dtype::f64 && host.dtype != Dtype::bf16) continue;
+      if (!is_real(host.dtype)) continue;
       std::vector<char> bytes(static_cast<size_t>(host.bytes()));
       device_.download(bytes.data(), host.data, host.bytes());
       host.data = bytes.data();
@@ -194,6 +194,10 @@ std::vector<double> Session::run_timed() {
 
 std::vector<double> Session::get(const std::string& name) const {
   Tensor host = output(name);
+  if (!is_real(host.dtype)) {
+    fail(ErrorKind::runtime,
+         {"output " + name, "real numbers", std::string(name_of(host.dtype)), "read its memory instead"});
+  }
   std::vector<char> bytes(static_cast<size_t>(host.bytes()));
   device_.download(bytes.data(), host.data, host.bytes());
   host.data = bytes.data();

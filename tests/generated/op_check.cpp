@@ -22,8 +22,6 @@ uint64_t seed_of(const std::string& text) {
   return hash;
 }
 
-bool is_real(Dtype d) { return d == Dtype::f64 || d == Dtype::f32 || d == Dtype::bf16; }
-
 std::string input_name(size_t i) { return "in" + std::to_string(i); }
 
 template <class T> void set_as(Session& s, const std::string& name, const std::vector<double>& values) {
