@@ -17,6 +17,7 @@
 #include <string>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 
 #include "core/error.h"
 
@@ -60,18 +61,19 @@ __device__ __forceinline__ int64_t global_thread() {
 #ifdef MILLRACE_CUDA_SIM
 
 // Runs kernel(args...) for every thread of the grid, and returns when all are done: a stream has no meaning
-// here. Throws Error(device) for whatever cuda/sim/simulator.h finds wrong.
+// here. Throws Error(device) for whatever cuda/sim/simulator.h finds wrong. Between sim::begin_recording and
+// sim::end_recording the launch is recorded in place of being run.
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), const LaunchShape& shape, void* /*stream*/, Args&&... args) {
   static_assert((!std::is_reference_v<Params> && ...), "a kernel takes its arguments by value");
-  const std::tuple<Params...> copies(std::forward<Args>(args)...);
-  sim::run({.kernel = reinterpret_cast<const void*>(kernel),
-            .grid = shape.grid,
-            .block = shape.block,
-            .shared_bytes = shape.shared_bytes,
-            .large_shared = shape.large_shared,
-            .where = shape.where,
-            .thread = [&] { std::apply(kernel, copies); }});
+  std::tuple<Params...> copies(std::forward<Args>(args)...);
+  sim::submit({.kernel = reinterpret_cast<const void*>(kernel),
+               .grid = shape.grid,
+               .block = shape.block,
+               .shared_bytes = shape.shared_bytes,
+               .large_shared = shape.large_shared,
+               .where = shape.where,
+               .thread = [kernel, copies = std::move(copies)] { std::apply(kernel, copies); }});
 }
 
 #else

@@ -8,7 +8,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-namespace millrace::cuda_sim::sim {
+namespace millrace::sim {
 
 namespace {
 
@@ -83,4 +83,4 @@ void Fiber::suspend() {
   stacks_->outside_range = stacks_->inside_switch.arrive();
 }
 
-}  // namespace millrace::cuda_sim::sim
+}  // namespace millrace::sim

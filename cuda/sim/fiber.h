@@ -4,7 +4,7 @@
 #include <functional>
 #include <memory>
 
-namespace millrace::cuda_sim::sim {
+namespace millrace::sim {
 
 class Fiber {
  public:
@@ -23,4 +23,4 @@ class Fiber {
   std::unique_ptr<Stacks> stacks_;
 };
 
-}  // namespace millrace::cuda_sim::sim
+}  // namespace millrace::sim

@@ -12,7 +12,7 @@
 
 #include "cuda/sim/simulator.h"
 
-namespace millrace::cuda_sim::sim {
+namespace millrace::sim {
 
 namespace {
 
@@ -66,10 +66,10 @@ std::string kernel_name(const void* function) {
   if (status != 0) return symbol;
   std::string name = demangled.get();
   erase_all(name, "(anonymous namespace)::");
-  erase_all(name, "millrace::cuda_sim::");
+  for (const char* scope : {"millrace::cuda_sim::", "millrace::cuda_race::"}) erase_all(name, scope);
   name.erase(std::min(name.find('('), name.size()));
   if (name.starts_with("void ")) name.erase(0, 5);  // only templates' names carry their result
   return name;
 }
 
-}  // namespace millrace::cuda_sim::sim
+}  // namespace millrace::sim

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "cuda/launch.cuh"
-#include "cuda/sim/simulator.h"
 #include "cuda/vec.cuh"
 #include "tests/catch.h"
+#include "tests/unit/sim_support.h"
 
 namespace MILLRACE_CUDA_NS {
 namespace {
@@ -107,41 +107,6 @@ __global__ void log_order(int* log, int* next) {
   log[(*next)++] = static_cast<int>(blockIdx.x * 10 + threadIdx.x);
 }
 
-class OrderSeed {
- public:
-  explicit OrderSeed(uint64_t seed) : before_(sim::order_seed()) { sim::set_order_seed(seed); }
-  ~OrderSeed() { sim::set_order_seed(before_); }
-
- private:
-  uint64_t before_;
-};
-
-// The message of the device error that the call must end with.
-template <class F> std::string refusal(F&& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    CHECK(error.kind() == ErrorKind::device);
-    return error.what();
-  }
-  return "no error";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  INFO(text << "\nmust contain: " << part);
-  const bool found = text.find(part) != std::string::npos;
-  CHECK(found);
-  return found;
-}
-
-std::vector<float> ramp(size_t count) {
-  std::vector<float> x(count);
-  for (size_t i = 0; i < count; ++i) x[i] = 1.0f / static_cast<float>(i + 1);
-  return x;
-}
-
-const std::vector<uint64_t> kSeeds = {0, 1, 2, 3, 12345};
-
 TEST_CASE("block reduction by shared memory is right, and the same bits in every order") {
   constexpr size_t kBlocks = 7;
   const std::vector<float> x = ramp(kBlocks * kBlock);
@@ -237,7 +202,7 @@ TEST_CASE("a barrier that a thread leaves out is refused by name, and the simula
     contains(message, "[leave_before_barrier launched at ");
     contains(message, "sim.cpp:");
     contains(message, "block (0,");
-    contains(message, "thread (5,0,0) left the kernel without it");
+    contains(message, "thread (5,0,0), which left the kernel without it");
     CHECK(out[0] == 0.0f);
   }
   std::vector<int> ones(64, 0);
@@ -256,7 +221,7 @@ TEST_CASE("two barriers waited at together are refused") {
       refusal([&] { launch(two_barriers, {.grid = 1, .block = dim3(4, 2)}, nullptr, out.data()); });
   contains(message, "[two_barriers launched at ");
   contains(message, "block (0,0,0), thread (0,0,0)]");
-  contains(message, "thread (0,1,0) at the barrier of ");
+  contains(message, "thread (0,1,0), which waits at the __syncthreads of ");
 }
 
 TEST_CASE("misaligned vectors are refused") {
