@@ -2,9 +2,15 @@
 #pragma once
 
 #include "core/graph.h"
+#include "core/hd.h"
 #include "core/registry.h"
 
 namespace millrace {
+
+// The formula of all kernels.
+struct AddFormula {
+  template <class T> MILLRACE_HD T operator()(T a, T b) const { return a + b; }
+};
 
 struct Add : OpBase<Add> {
   static constexpr const char* kName = "add";
@@ -21,6 +27,7 @@ struct Add : OpBase<Add> {
   static std::vector<Case> cases() {
     return {{.name = "small", .op = make_op<Add>(), .in = {{{2, 3, 2, 5}}, {{2, 3, 2, 5}}}},
             {.name = "one", .op = make_op<Add>(), .in = {{{1}}, {{1}}}},
+            {.name = "vectors and a rest", .op = make_op<Add>(), .in = {{{31, 33}}, {{31, 33}}}},
             {.name = "benchmark",
              .op = make_op<Add>(),
              .in = {{{4, 112, 112, 64}}, {{4, 112, 112, 64}}},

@@ -2,9 +2,15 @@
 #pragma once
 
 #include "core/graph.h"
+#include "core/hd.h"
 #include "core/registry.h"
 
 namespace millrace {
+
+// The formula of all kernels.
+struct CopyFormula {
+  template <class T> MILLRACE_HD T operator()(T x) const { return x; }
+};
 
 struct Copy : OpBase<Copy> {
   static constexpr const char* kName = "copy";
@@ -14,6 +20,7 @@ struct Copy : OpBase<Copy> {
 
   static std::vector<Case> cases() {
     return {{.name = "small", .op = make_op<Copy>(), .in = {{{2, 3}}}},
+            {.name = "vectors and a rest", .op = make_op<Copy>(), .in = {{{31, 33}}}},
             {.name = "benchmark", .op = make_op<Copy>(), .in = {{{4, 112, 112, 64}}}, .benchmark = true}};
   }
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/graph.h"
+#include "core/hd.h"
 #include "core/registry.h"
 
 namespace millrace {
@@ -16,6 +17,12 @@ struct FillAttrs {
   }
 };
 
+// The formula of all kernels.
+template <class T> struct FillFormula {
+  T value;
+  MILLRACE_HD T operator()() const { return value; }
+};
+
 struct Fill : OpBase<Fill, FillAttrs> {
   using OpBase::OpBase;
   static constexpr const char* kName = "fill";
@@ -25,7 +32,14 @@ struct Fill : OpBase<Fill, FillAttrs> {
 
   static std::vector<Case> cases() {
     return {{.name = "small", .op = make_op<Fill>(FillAttrs{.shape = {2, 3}, .value = -1.5}), .in = {}},
-            {.name = "one", .op = make_op<Fill>(FillAttrs{.shape = {1}, .value = 1}), .in = {}}};
+            {.name = "one", .op = make_op<Fill>(FillAttrs{.shape = {1}, .value = 1}), .in = {}},
+            {.name = "vectors and a rest",
+             .op = make_op<Fill>(FillAttrs{.shape = {9, 911}, .value = .5}),
+             .in = {}},
+            {.name = "benchmark",
+             .op = make_op<Fill>(FillAttrs{.shape = {4, 112, 112, 64}, .value = 0}),
+             .in = {},
+             .benchmark = true}};
   }
 };
 

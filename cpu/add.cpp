@@ -10,7 +10,7 @@ template <class T> void add(const KernelArgs& args) {
   const T* a = args.in[0].as<T>();
   const T* b = args.in[1].as<T>();
   T* y = args.out[0].as<T>();
-  parallel_for(elements(args), [=](int64_t k) { y[k] = a[k] + b[k]; });
+  parallel_for(elements(args), [=](int64_t k) { y[k] = AddFormula{}(a[k], b[k]); });
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace {
 template <class T> void copy(const KernelArgs& args) {
   const T* x = args.in[0].as<T>();
   T* y = args.out[0].as<T>();
-  parallel_for(elements(args), [=](int64_t k) { y[k] = x[k]; });
+  parallel_for(elements(args), [=](int64_t k) { y[k] = CopyFormula{}(x[k]); });
 }
 
 }  // namespace

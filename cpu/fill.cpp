@@ -7,8 +7,8 @@ namespace {
 
 template <class T> void fill(const KernelArgs& args) {
   T* y = args.out[0].as<T>();
-  const T value = static_cast<T>(args.attrs<Fill>().value);
-  parallel_for(args.out[0].count(), [=](int64_t k) { y[k] = value; });
+  const FillFormula<T> constant{static_cast<T>(args.attrs<Fill>().value)};
+  parallel_for(args.out[0].count(), [=](int64_t k) { y[k] = constant(); });
 }
 
 }  // namespace

@@ -7,18 +7,18 @@ namespace millrace::cpu {
 namespace {
 
 template <class T> void leaky_relu(const KernelArgs& args) {
-  const T slope = static_cast<T>(args.attrs<LeakyRelu>().slope);
+  const LeakyReluFormula<T> leaky{static_cast<T>(args.attrs<LeakyRelu>().slope)};
   const T* x = args.in[0].as<T>();
   T* y = args.out[0].as<T>();
-  parallel_for(elements(args), [=](int64_t k) { y[k] = x[k] > 0 ? x[k] : slope * x[k]; });
+  parallel_for(elements(args), [=](int64_t k) { y[k] = leaky(x[k]); });
 }
 
 template <class T> void leaky_relu_dx(const KernelArgs& args) {
-  const T slope = static_cast<T>(args.attrs<LeakyReluDx>().slope);
+  const LeakyReluDxFormula<T> leaky_dx{static_cast<T>(args.attrs<LeakyReluDx>().slope)};
   const T* dy = args.in[0].as<T>();
   const T* y = args.in[1].as<T>();
   T* dx = args.out[0].as<T>();
-  parallel_for(elements(args), [=](int64_t k) { dx[k] = y[k] > 0 ? dy[k] : slope * dy[k]; });
+  parallel_for(elements(args), [=](int64_t k) { dx[k] = leaky_dx(dy[k], y[k]); });
 }
 
 }  // namespace

@@ -6,10 +6,10 @@ namespace millrace::cpu {
 namespace {
 
 template <class T> void scale(const KernelArgs& args) {
-  const T factor = static_cast<T>(args.attrs<Scale>().factor);
+  const ScaleFormula<T> scaled{static_cast<T>(args.attrs<Scale>().factor)};
   const T* x = args.in[0].as<T>();
   T* y = args.out[0].as<T>();
-  parallel_for(args.out[0].count(), [=](int64_t k) { y[k] = factor * x[k]; });
+  parallel_for(args.out[0].count(), [=](int64_t k) { y[k] = scaled(x[k]); });
 }
 
 }  // namespace

@@ -7,9 +7,20 @@
 #pragma once
 
 #include "core/graph.h"
+#include "core/hd.h"
 #include "core/registry.h"
 
 namespace millrace {
+
+// The formulas of all kernels.
+template <class T> struct LeakyReluFormula {
+  T slope;
+  MILLRACE_HD T operator()(T x) const { return x > 0 ? x : slope * x; }
+};
+template <class T> struct LeakyReluDxFormula {
+  T slope;
+  MILLRACE_HD T operator()(T dy, T y) const { return y > 0 ? dy : slope * dy; }
+};
 
 struct LeakyReluAttrs {
   double slope = .1;
@@ -36,7 +47,8 @@ struct LeakyReluDx : OpBase<LeakyReluDx, LeakyReluAttrs> {
                   .in = {{shape}, {shape, away_from_zero(.01, 1)}},
                   .benchmark = benchmark};
     };
-    return {of("small", .1, {2, 3, 2, 5}), of("one", .25, {1}), of("benchmark", .1, {4, 112, 112, 64}, true)};
+    return {of("small", .1, {2, 3, 2, 5}), of("one", .25, {1}), of("vectors and a rest", .1, {9, 911}),
+            of("benchmark", .1, {4, 112, 112, 64}, true)};
   }
 };
 
@@ -63,7 +75,8 @@ struct LeakyRelu : OpBase<LeakyRelu, LeakyReluAttrs> {
                   .in = {{shape, away_from_zero(.01, 1)}},
                   .benchmark = benchmark};
     };
-    return {of("small", .1, {2, 3, 2, 5}), of("one", .25, {1}), of("benchmark", .1, {4, 112, 112, 64}, true)};
+    return {of("small", .1, {2, 3, 2, 5}), of("one", .25, {1}), of("vectors and a rest", .1, {31, 33}),
+            of("benchmark", .1, {4, 112, 112, 64}, true)};
   }
 };
 

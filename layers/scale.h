@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/graph.h"
+#include "core/hd.h"
 #include "core/registry.h"
 
 namespace millrace {
@@ -12,12 +13,19 @@ struct ScaleAttrs {
   template <class V> void visit(V v) const { v("factor", factor); }
 };
 
+// The formula of all kernels.
+template <class T> struct ScaleFormula {
+  T factor;
+  MILLRACE_HD T operator()(T x) const { return factor * x; }
+};
+
 struct Scale : OpBase<Scale, ScaleAttrs> {
   using OpBase::OpBase;
   static constexpr const char* kName = "scale";
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
-    if (in[0].dtype != real) fail(ErrorKind::runtime, {kName, "real numbers", in[0].to_string(), ""});
+    if (in[0].dtype != real && in[0].dtype != precise(real))
+      fail(ErrorKind::runtime, {kName, "real numbers", in[0].to_string(), ""});
     return {in[0]};
   }
   std::vector<Value> grad(const GradArgs& a) const override {
@@ -26,13 +34,15 @@ struct Scale : OpBase<Scale, ScaleAttrs> {
   std::vector<Sharing> sharing() const override { return {{.out = 0, .in = 0}}; }
 
   static std::vector<Case> cases() {
-    return {{.name = "small", .op = make_op<Scale>(ScaleAttrs{.factor = -2.5}), .in = {{{2, 3, 2, 5}}}},
-            {.name = "one", .op = make_op<Scale>(ScaleAttrs{.factor = 20}), .in = {{{1}}}},
-            {.name = "zero", .op = make_op<Scale>(ScaleAttrs{.factor = 0}), .in = {{{3}}}},
-            {.name = "benchmark",
-             .op = make_op<Scale>(ScaleAttrs{.factor = 10}),
-             .in = {{{4, 112, 112, 20}}},
-             .benchmark = true}};
+    return {
+        {.name = "small", .op = make_op<Scale>(ScaleAttrs{.factor = -2.5}), .in = {{{2, 3, 2, 5}}}},
+        {.name = "one", .op = make_op<Scale>(ScaleAttrs{.factor = 20}), .in = {{{1}}}},
+        {.name = "zero", .op = make_op<Scale>(ScaleAttrs{.factor = 0}), .in = {{{3}}}},
+        {.name = "vectors and a rest", .op = make_op<Scale>(ScaleAttrs{.factor = .5}), .in = {{{31, 33}}}},
+        {.name = "benchmark",
+         .op = make_op<Scale>(ScaleAttrs{.factor = 10}),
+         .in = {{{4, 112, 112, 20}}},
+         .benchmark = true}};
   }
 };
 
