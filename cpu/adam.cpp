@@ -1,40 +1,29 @@
 #include "optim/adam.h"
 
-#include <algorithm>
-
-#include "cpu/parallel.h"
+#include "cpu/flat.h"
 
 namespace millrace::cpu {
 namespace {
 
-template <class T> void keep(const Tensor& from, const Tensor& to) {
-  if (from.data != to.data) std::copy_n(from.as<T>(), from.count(), to.as<T>());
-}
-
-template <class T> void adam(const KernelArgs& args) {
-  const T rate = *args.in[5].as<T>(), size = *args.in[6].as<T>(), loss = *args.in[7].as<T>();
-  if (!usable(size, loss)) {
-    keep<T>(args.in[0], args.out[0]);
-    keep<T>(args.in[2], args.out[1]);
-    keep<T>(args.in[3], args.out[2]);
-    return;
-  }
-  const AdamStep<T> step(args.attrs<Adam>(), rate, size);
+// G is the type of the gradient: T, or Bf16 beside parameters in float.
+template <class T, class G> void move(const KernelArgs& args, T rate, T norm) {
+  const AdamStep<T> step(args.attrs<Adam>());
+  const T scale = step.gradient.scale(norm);
   const int64_t P = args.in[0].count();
   parallel_rows(P / kUpdateBlock, P, [&](int64_t block) {
     const int64_t at = block * kUpdateBlock;
     const T* multipliers = args.in[4].as<T>() + 2 * block;
-    const T *p = args.in[0].as<T>() + at, *g = args.in[1].as<T>() + at;
-    const T *m = args.in[2].as<T>() + at, *v = args.in[3].as<T>() + at;
+    const T *p = args.in[0].as<T>() + at, *m = args.in[2].as<T>() + at, *v = args.in[3].as<T>() + at;
+    const G* g = args.in[1].as<G>() + at;
     T *p_next = args.out[0].as<T>() + at, *m_next = args.out[1].as<T>() + at;
     T* v_next = args.out[2].as<T>() + at;
     const bool fixed = multipliers[0] == 0;
-    const T rate_here = step.rate * multipliers[0], decay = step.weight_decay * multipliers[1];
+    const BlockStep<T> here{scale, rate * multipliers[0], step.gradient.weight_decay * multipliers[1]};
     // Outputs may be the inputs: equal indices only, which is what simd promises the compiler.
 #pragma omp simd
     for (int64_t k = 0; k < kUpdateBlock; ++k) {
       T p_new = p[k], m_new = m[k], v_new = v[k];
-      if (!fixed) step(rate_here, decay, g[k], p_new, m_new, v_new);
+      if (!fixed) step(here, real_number(g[k]), p_new, m_new, v_new);
       p_next[k] = p_new;
       m_next[k] = m_new;
       v_next[k] = v_new;
@@ -42,8 +31,26 @@ template <class T> void adam(const KernelArgs& args) {
   });
 }
 
+template <class T> void adam(const KernelArgs& args) {
+  const T rate = *args.in[5].as<T>(), norm = *args.in[6].as<T>(), loss = *args.in[7].as<T>();
+  if (!usable(norm, loss)) {
+    keep<T>(args.in[0], args.out[0]);
+    keep<T>(args.in[2], args.out[1]);
+    keep<T>(args.in[3], args.out[2]);
+  } else if (args.in[1].dtype == Dtype::bf16) {
+    move<T, Bf16>(args, rate, norm);
+  } else {
+    move<T, T>(args, rate, norm);
+  }
+  if (args.attrs<Adam>().copy) write_copy<T>(args.out[0], args.out[3]);
+}
+
 }  // namespace
 
-void register_adam(Registry& r) { add_cpu_kernel(r, Adam::kName, adam<float>, adam<double>); }
+void register_adam(Registry& r) {
+  add_cpu_kernel(r, Adam::kName, adam<float>, adam<double>);
+  r.add_kernel(
+      {.op = Adam::kName, .device = "cpu", .version = "plain", .dtype = Dtype::bf16, .run = adam<float>});
+}
 
 }  // namespace millrace::cpu

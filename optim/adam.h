@@ -8,6 +8,7 @@
 // p, g, m, v (P); multipliers (P/64,2): lr_mult and decay_mult of each block of 64 elements; rate (1): see
 // adam_rate; norm (1): the Euclidean norm of g; loss (1). Where lr_mult is 0, p, m and v stay as they are.
 // So they do everywhere when norm or loss is not finite: the step is skipped without the host's help.
+// With `copy` there is a fourth output, p' in the type of activations: the weights that a bf16 net reads.
 // Source: adam_solver.cpp of Caffe. Kingma & Ba (2015) give the same with epsilon inside the corrected root
 // (their section 2 names both).
 #pragma once
@@ -23,45 +24,48 @@ struct AdamAttrs {
   double beta2 = .999;
   double epsilon = 1e-8;
   GradientAttrs gradient{};
+  bool copy = false;
 
   template <class V> void visit(V v) const {
     v("beta1", beta1);
     v("beta2", beta2);
     v("epsilon", epsilon);
     gradient.visit(v);
+    v("copy", copy);
   }
 };
 
 // The step of one parameter: the formula of all kernels.
 template <class T> struct AdamStep {
-  T beta1, rest1, beta2, rest2, epsilon, scale, weight_decay, rate;
+  GradientStep<T> gradient;
+  T beta1, rest1, beta2, rest2, epsilon;
 
-  MILLRACE_HD AdamStep(const AdamAttrs& a, T rate_now, T norm)
-      : beta1(static_cast<T>(a.beta1)),
+  explicit AdamStep(const AdamAttrs& a)
+      : gradient(a.gradient),
+        beta1(static_cast<T>(a.beta1)),
         rest1(static_cast<T>(1 - a.beta1)),
         beta2(static_cast<T>(a.beta2)),
         rest2(static_cast<T>(1 - a.beta2)),
-        epsilon(static_cast<T>(a.epsilon)),
-        scale(static_cast<T>(a.gradient.scale(norm))),
-        weight_decay(static_cast<T>(a.gradient.weight_decay)),
-        rate(rate_now) {}
+        epsilon(static_cast<T>(a.epsilon)) {}
 
-  // `step` is rate * lr_mult, `decay` weight_decay * decay_mult.
-  MILLRACE_HD void operator()(T step, T decay, T g, T& p, T& m, T& v) const {
-    const T slope = scale * g + decay * p;
+  MILLRACE_HD void operator()(const BlockStep<T>& here, T g, T& p, T& m, T& v) const {
+    const T slope = here.scale * g + here.decay * p;
     m = beta1 * m + rest1 * slope;
     v = beta2 * v + rest2 * slope * slope;
-    p -= step * m / (std::sqrt(v) + epsilon);
+    p -= here.rate * m / (std::sqrt(v) + epsilon);
   }
 };
 
 struct Adam : OpBase<Adam, AdamAttrs> {
   using OpBase::OpBase;
-  static constexpr const char* kName = "adam";  // (p, g, m, v, multipliers, rate, norm, loss) -> (p', m', v')
+  static constexpr const char* kName =
+      "adam";  // (p, g, m, v, multipliers, rate, norm, loss) -> (p', m', v' [, copy])
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     detail::check_flat(kName, in, 4, real);
-    return {in[0], in[2], in[3]};
+    std::vector<Spec> out = {in[0], in[2], in[3]};
+    if (attrs.copy) out.push_back({in[0].shape, real});
+    return out;
   }
   bool has_gradient() const override { return false; }  // the end of a step: nothing is derived through it
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;

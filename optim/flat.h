@@ -30,24 +30,39 @@ struct GradientAttrs {
     v("weight_decay", weight_decay);
     v("clip", clip);
   }
+};
+
+// The same in the numbers of a kernel.
+template <class T> struct GradientStep {
+  T gradient_scale, weight_decay, clip;
+
+  explicit GradientStep(const GradientAttrs& a)
+      : gradient_scale(static_cast<T>(a.gradient_scale)),
+        weight_decay(static_cast<T>(a.weight_decay)),
+        clip(static_cast<T>(a.clip)) {}
 
   // The factor of g above. A norm that is no number is not clipped: such a step is skipped altogether.
-  MILLRACE_HD double scale(double norm) const {
+  MILLRACE_HD T scale(T norm) const {
     return clip > 0 && norm > clip ? gradient_scale * (clip / norm) : gradient_scale;
   }
 };
 
+// How one block of 64 moves: by `rate`, which is that of the step times lr_mult, along scale g + decay p.
+template <class T> struct BlockStep { T scale, rate, decay; };
+
 // A step whose gradient or loss is not finite changes nothing.
+template <class T> inline constexpr T kLargest = std::numeric_limits<T>::max();
 template <class T> MILLRACE_HD bool usable(T norm, T loss) {
-  const T largest = std::numeric_limits<T>::max();
-  return norm <= largest && loss <= largest && loss >= -largest;  // false for NaN
+  return norm <= kLargest<T> && loss <= kLargest<T> && loss >= -kLargest<T>;  // false for NaN
 }
 
 namespace detail {
-// Throws unless the first `flat` inputs are (P), then multipliers (P/64,2), then three scalars.
+// Throws unless the first `flat` inputs are (P), then multipliers (P/64,2), then three scalars. All keep full
+// precision; only the gradient, input 1, may be bf16 in a graph of bf16.
 void check_flat(const char* op, std::span<const Spec> in, size_t flat, Dtype real);
-// Inputs of a test case in that order: `flat`, multipliers of 0 to 2, rate, norm, loss.
-std::vector<CaseInput> flat_inputs(int64_t P, std::vector<Draw> flat, double norm);
+// Inputs of a test case in that order: `flat`, multipliers of 0 to 2, rate, norm, loss. The gradient keeps
+// full precision when `precise`.
+std::vector<CaseInput> flat_inputs(int64_t P, std::vector<Draw> flat, double norm, bool precise = false);
 }  // namespace detail
 
 }  // namespace millrace

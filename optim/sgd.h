@@ -8,7 +8,8 @@
 // still carries the higher one. p, g, v (P); multipliers (P/64,2): lr_mult and decay_mult of each block of 64
 // elements; rate (1): the learning rate; norm (1): the Euclidean norm of g; loss (1). Where lr_mult is 0, p
 // and v stay as they are. So they do everywhere when norm or loss is not finite: the step is skipped without
-// the host's help. Source: sgd_solver.cpp of Caffe.
+// the host's help. With `copy` there is a third output, p' in the type of activations: the weights that a
+// bf16 net reads. Source: sgd_solver.cpp of Caffe.
 #pragma once
 
 #include "core/graph.h"
@@ -20,37 +21,38 @@ namespace millrace {
 struct SgdAttrs {
   double momentum = .9;
   GradientAttrs gradient{};
+  bool copy = false;
 
   template <class V> void visit(V v) const {
     v("momentum", momentum);
     gradient.visit(v);
+    v("copy", copy);
   }
 };
 
 // The step of one parameter: the formula of all kernels.
 template <class T> struct SgdStep {
-  T momentum, scale, weight_decay, rate;
+  GradientStep<T> gradient;
+  T momentum;
 
-  MILLRACE_HD SgdStep(const SgdAttrs& a, T rate_now, T norm)
-      : momentum(static_cast<T>(a.momentum)),
-        scale(static_cast<T>(a.gradient.scale(norm))),
-        weight_decay(static_cast<T>(a.gradient.weight_decay)),
-        rate(rate_now) {}
+  explicit SgdStep(const SgdAttrs& a) : gradient(a.gradient), momentum(static_cast<T>(a.momentum)) {}
 
-  // `step` is rate * lr_mult, `decay` weight_decay * decay_mult.
-  MILLRACE_HD void operator()(T step, T decay, T g, T& p, T& v) const {
-    v = momentum * v + step * (scale * g + decay * p);
+  MILLRACE_HD void operator()(const BlockStep<T>& here, T g, T& p, T& v) const {
+    v = momentum * v + here.rate * (here.scale * g + here.decay * p);
     p -= v;
   }
 };
 
 struct Sgd : OpBase<Sgd, SgdAttrs> {
   using OpBase::OpBase;
-  static constexpr const char* kName = "sgd";  // (p, g, v, multipliers, rate, norm, loss) -> (p', v')
+  static constexpr const char* kName =
+      "sgd";  // (p, g, v, multipliers, rate, norm, loss) -> (p', v' [, copy])
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     detail::check_flat(kName, in, 3, real);
-    return {in[0], in[2]};
+    std::vector<Spec> out = {in[0], in[2]};
+    if (attrs.copy) out.push_back({in[0].shape, real});
+    return out;
   }
   bool has_gradient() const override { return false; }  // the end of a step: nothing is derived through it
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
