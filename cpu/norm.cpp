@@ -3,29 +3,33 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cpu/parallel.h"
+#include "cpu/flat.h"
 
 namespace millrace::cpu {
 namespace {
 
 constexpr int64_t kLanes = 16;  // partial sums of a chunk, so that additions need not wait for each other
 
+template <class T> double square(T x) {
+  const auto real = static_cast<double>(real_number(x));
+  return real * real;
+}
+
 template <class T> double sum_of_squares(const T* x, int64_t count) {
   double lane[kLanes] = {};
   int64_t k = 0;
   for (; k + kLanes <= count; k += kLanes) {
 #pragma omp simd
-    for (int64_t i = 0; i < kLanes; ++i)
-      lane[i] += static_cast<double>(x[k + i]) * static_cast<double>(x[k + i]);
+    for (int64_t i = 0; i < kLanes; ++i) lane[i] += square(x[k + i]);
   }
-  for (; k < count; ++k) lane[k % kLanes] += static_cast<double>(x[k]) * static_cast<double>(x[k]);
+  for (; k < count; ++k) lane[k % kLanes] += square(x[k]);
   double sum = 0;
   for (double part : lane) sum += part;
   return sum;
 }
 
 // The workspace holds one sum per chunk.
-template <class T> void norm(const KernelArgs& args) {
+template <class T, class Y> void norm(const KernelArgs& args) {
   const T* x = args.in[0].as<T>();
   const int64_t P = args.in[0].count(), chunks = Norm::chunks(P);
   auto* sums = static_cast<double*>(args.workspace);
@@ -35,7 +39,7 @@ template <class T> void norm(const KernelArgs& args) {
   });
   double total = 0;
   for (int64_t c = 0; c < chunks; ++c) total += sums[c];
-  args.out[0].as<T>()[0] = static_cast<T>(std::sqrt(total));
+  args.out[0].as<Y>()[0] = static_cast<Y>(std::sqrt(total));
 }
 
 std::optional<Prepared> prepare(const Op&, std::span<const Spec> in, std::span<const Spec>) {
@@ -48,10 +52,13 @@ std::optional<Prepared> prepare(const Op&, std::span<const Spec> in, std::span<c
 void register_norm(Registry& r) {
   Kernel kernel{.op = Norm::kName, .device = "cpu", .version = "plain", .prepare = prepare};
   kernel.dtype = Dtype::f64;
-  kernel.run = norm<double>;
+  kernel.run = norm<double, double>;
   r.add_kernel(kernel);
   kernel.dtype = Dtype::f32;
-  kernel.run = norm<float>;
+  kernel.run = norm<float, float>;
+  r.add_kernel(kernel);
+  kernel.dtype = Dtype::bf16;
+  kernel.run = norm<Bf16, float>;
   r.add_kernel(kernel);
 }
 
