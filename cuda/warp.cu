@@ -1,4 +1,5 @@
 #include "cuda/op.cuh"
+#include "cuda/warp.cuh"
 #include "layers/warp.h"
 
 namespace MILLRACE_CUDA_NS {
@@ -9,36 +10,17 @@ constexpr int kBlock = 256;
 using In = View4<const float>;
 using Out = View4<float>;
 
-// The cell that holds one sample point: its first tap and the fractions towards the second.
-struct Cell {
-  int64_t row, column;
-  float down, right;
-
-  __device__ Cell(int64_t i, int64_t j, float u, float v) {
-    const float x = static_cast<float>(j) + u, y = static_cast<float>(i) + v;
-    row = tap(y);
-    column = tap(x);
-    down = y - floorf(y);
-    right = x - floorf(x);
-  }
-
-  // Far outside every tap is outside too; the bounds, and fmaxf, which drops a NaN, keep the conversion
-  // defined.
-  __device__ static int64_t tap(float at) {
-    return static_cast<int64_t>(fminf(fmaxf(floorf(at), -1e9f), 1e9f));
-  }
-};
-
 __device__ Cell cell_of(const In& flow, int64_t n, int64_t i, int64_t j, int64_t k) {
-  return {i, j, flow(n, i, j, 2 * k), flow(n, i, j, 2 * k + 1)};
+  return {static_cast<int>(i),      static_cast<int>(j),      flow(n, i, j, 2 * k),
+          flow(n, i, j, 2 * k + 1), static_cast<int>(flow.H), static_cast<int>(flow.W)};
 }
 
 __device__ float tap_or_zero(const In& image, int64_t n, int64_t p, int64_t q, int64_t c) {
   return image.inside(p, q) ? image(n, p, q, c) : 0.0f;
 }
 
-// One thread per element of y, neighbours along channels, then columns: y is written in whole lines, and
-// smooth flow reads the image nearly so. The threads of a pixel's colours share its flow through the L1
+// plain. One thread per element of y, neighbours along channels, then columns: y is written in whole lines,
+// and smooth flow reads the image nearly so. The threads of a pixel's colours share its flow through the L1
 // cache. Bytes per output: 4 written; 8/C of flow and, where flow is smooth, 4 of image from memory (16 from
 // the caches).
 __global__ void __launch_bounds__(kBlock) warp_elements(In image, In flow, Out y) {
@@ -57,9 +39,61 @@ __global__ void __launch_bounds__(kBlock) warp_elements(In image, In flow, Out y
   y.data[element] = (1 - at.down) * top + at.down * bottom;
 }
 
-// One thread per pixel and flow, which sums over its colours: no two threads share a sum.
+template <int C> __device__ __forceinline__ Floats<C> warp_sample(const float* __restrict__ image,
+                                                                  const float* __restrict__ flow, int s,
+                                                                  const WarpExtents& extents) {
+  const Reach at(load_vec<2>(flow + 2 * s), s, extents);
+  const Taps<C> t(image, at, extents.K);
+  Floats<C> y;
+#pragma unroll
+  for (int c = 0; c < C; ++c) {
+    const float top = (1 - at.cell.right) * t.a[c] + at.cell.right * t.b[c];
+    const float bottom = (1 - at.cell.right) * t.d[c] + at.cell.right * t.e[c];
+    y[c] = (1 - at.cell.down) * top + at.cell.down * bottom;
+  }
+  return y;
+}
+
+// pixels. One thread per pixel and flow, with all its colours: place, cell and the tests of its taps are
+// found once where `plain` finds them C times, in 32 bits where that divides 64-bit numbers; the flow is one
+// 8-byte load, and the 4 C loads of taps are all under way before the first is needed. Two or four colours
+// are one vector a tap. Bytes per output as in `plain`.
+template <int C> __global__ void __launch_bounds__(kBlock)
+    warp_pixels(const float* __restrict__ image, const float* __restrict__ flow, float* __restrict__ y,
+                WarpExtents extents) {
+  const int s = static_cast<int>(global_thread());
+  if (s >= extents.samples) return;
+  store_colours(y + s * C, warp_sample<C>(image, flow, s, extents));
+}
+
+constexpr int kStaged = 3;               // colours of the staged versions
+constexpr int kTile = kBlock * kStaged;  // their elements of a block, 16-byte aligned in y
+constexpr int kTileVectors = kTile / 4;
+
+// staged. As `pixels`, for three colours, whose three stores there each touch every third number of twelve
+// sectors of 32 bytes: 36 partial writes of a sector where 12 whole ones do. Here a block collects its 768
+// numbers, which lie side by side in y, in shared memory (a stride of 3 meets every bank once) and stores
+// them 16 bytes a thread. Bytes per output as in `plain`.
+__global__ void __launch_bounds__(kBlock)
+    warp_staged(const float* __restrict__ image, const float* __restrict__ flow, float* __restrict__ y,
+                WarpExtents extents) {
+  __shared__ __align__(16) float tile[kTile];
+  const int thread = static_cast<int>(threadIdx.x);
+  const int begin = static_cast<int>(blockIdx.x) * kBlock;
+  const int s = begin + thread;
+  if (s < extents.samples)
+    store_colours(tile + thread * kStaged, warp_sample<kStaged>(image, flow, s, extents));
+  __syncthreads();
+  const int count = min(kBlock, extents.samples - begin) * kStaged;
+  float* out = y + begin * kStaged;
+  if (thread < count / 4) store_vec(out + 4 * thread, load_vec<4>(tile + 4 * thread));
+  if (thread < count % 4) out[count / 4 * 4 + thread] = tile[count / 4 * 4 + thread];
+}
+static_assert(kTileVectors <= kBlock, "one vector a thread");
+
+// plain. One thread per pixel and flow, which sums over its colours: no two threads share a sum.
 // Bytes per output (u or v): 4 written; 4 of flow, 2 C of dy and, where flow is smooth, 2 C of image.
-__global__ void __launch_bounds__(kBlock) warp_dflow_pixels(In dy, In image, In flow, Out dflow) {
+__global__ void __launch_bounds__(kBlock) warp_dflow_sums(In dy, In image, In flow, Out dflow) {
   const int64_t pixel = global_thread();
   const int64_t K = flow.C / 2, C = image.C / K;
   if (pixel >= dy.N * dy.H * dy.W * K) return;
@@ -79,30 +113,51 @@ __global__ void __launch_bounds__(kBlock) warp_dflow_pixels(In dy, In image, In 
   dflow(n, i, j, 2 * k + 1) = dv;
 }
 
-// One thread per image, flow and row of dimage. It looks through all pixels of its image, in their order, for
-// samples that touch its row: flow is unbounded, so any pixel may. Rows belong to one thread each, so the
-// sums need no atomics and have one order. Threads of a warp look at the same pixel: its flow is one read for
-// all of them. Bytes per output: 4 written, and per row 8 H W of flow (from the caches) and, of dy, what hits
-// it.
-__global__ void __launch_bounds__(kBlock) warp_dimage_rows(In dy, In flow, Out dimage) {
-  const int64_t task = global_thread();
-  const int64_t K = flow.C / 2, C = dy.C / K;
-  if (task >= dy.N * K * dy.H) return;
-  const int64_t p = task % dy.H, k = task / dy.H % K, n = task / dy.H / K;
-  for (int64_t q = 0; q < dy.W; ++q)
-    for (int64_t c = k * C; c < k * C + C; ++c) dimage(n, p, q, c) = 0;
-  for (int64_t i = 0; i < dy.H; ++i) {
-    for (int64_t j = 0; j < dy.W; ++j) {
-      const Cell at = cell_of(flow, n, i, j, k);
-      if (p != at.row && p != at.row + 1) continue;
-      const float row_weight = p == at.row ? 1 - at.down : at.down;
-      for (int64_t q = at.column; q <= at.column + 1; ++q) {
-        if (!dimage.inside(p, q)) continue;
-        const float weight = row_weight * (q == at.column ? 1 - at.right : at.right);
-        for (int64_t c = k * C; c < k * C + C; ++c) dimage(n, p, q, c) += weight * dy(n, i, j, c);
-      }
-    }
+template <int C>
+__device__ __forceinline__ void store_dflow(const Floats<C>& dy, const float* __restrict__ image,
+                                            const float* __restrict__ flow, float* __restrict__ dflow, int s,
+                                            const WarpExtents& extents) {
+  const Reach at(load_vec<2>(flow + 2 * s), s, extents);
+  const Taps<C> t(image, at, extents.K);
+  Float2 d{{0, 0}};
+#pragma unroll
+  for (int c = 0; c < C; ++c) {
+    const float upper = t.b[c] - t.a[c], lower = t.e[c] - t.d[c];
+    const float left = t.d[c] - t.a[c], right = t.e[c] - t.b[c];
+    d[0] += dy[c] * ((1 - at.cell.down) * upper + at.cell.down * lower);
+    d[1] += dy[c] * ((1 - at.cell.right) * left + at.cell.right * right);
   }
+  store_vec(dflow + 2 * s, d);
+}
+
+// pixels. As `plain`, with the number of colours known: the loop is unrolled, so that all taps are under way
+// at once, and flow and gradient are one 8-byte access each; places are found in 32 bits.
+// Bytes per output as in `plain`.
+template <int C> __global__ void __launch_bounds__(kBlock)
+    warp_dflow_pixels(const float* __restrict__ dy, const float* __restrict__ image,
+                      const float* __restrict__ flow, float* __restrict__ dflow, WarpExtents extents) {
+  const int s = static_cast<int>(global_thread());
+  if (s >= extents.samples) return;
+  store_dflow<C>(load_colours<C>(dy + s * C), image, flow, dflow, s, extents);
+}
+
+// staged. As `pixels`, for three colours: a block reads its 768 numbers of dy 16 bytes a thread and hands
+// them out through shared memory, in place of three loads a thread that each fetch the same twelve sectors.
+// Bytes per output as in `plain`.
+__global__ void __launch_bounds__(kBlock)
+    warp_dflow_staged(const float* __restrict__ dy, const float* __restrict__ image,
+                      const float* __restrict__ flow, float* __restrict__ dflow, WarpExtents extents) {
+  __shared__ __align__(16) float tile[kTile];
+  const int thread = static_cast<int>(threadIdx.x);
+  const int begin = static_cast<int>(blockIdx.x) * kBlock;
+  const int count = min(kBlock, extents.samples - begin) * kStaged;
+  const float* in = dy + begin * kStaged;
+  if (thread < count / 4) store_vec(tile + 4 * thread, load_vec<4>(in + 4 * thread));
+  if (thread < count % 4) tile[count / 4 * 4 + thread] = in[count / 4 * 4 + thread];
+  __syncthreads();
+  const int s = begin + thread;
+  if (s < extents.samples)
+    store_dflow(load_colours<kStaged>(tile + thread * kStaged), image, flow, dflow, s, extents);
 }
 
 void warp(const KernelArgs& args) {
@@ -111,22 +166,102 @@ void warp(const KernelArgs& args) {
 }
 
 void warp_dflow(const KernelArgs& args) {
-  launch(warp_dflow_pixels, {.grid = blocks_for(args.out[0].count() / 2, kBlock), .block = kBlock},
-         args.stream, args.in[0], args.in[1], args.in[2], args.out[0]);
+  launch(warp_dflow_sums, {.grid = blocks_for(args.out[0].count() / 2, kBlock), .block = kBlock}, args.stream,
+         args.in[0], args.in[1], args.in[2], args.out[0]);
 }
 
-void warp_dimage(const KernelArgs& args) {
-  const In dy(args.in[0]), flow(args.in[1]);
-  launch(warp_dimage_rows, {.grid = blocks_for(dy.N * (flow.C / 2) * dy.H, kBlock), .block = kBlock},
-         args.stream, dy, flow, args.out[0]);
+// A thread per sample.
+LaunchShape samples_shape(const WarpExtents& extents) {
+  return {.grid = blocks_for(extents.samples, kBlock), .block = kBlock};
+}
+
+struct WarpOperands {
+  const float *image, *flow;
+  float* y;
+  WarpExtents extents;
+
+  explicit WarpOperands(const KernelArgs& args)
+      : image(args.in[0].as<float>()),
+        flow(args.in[1].as<float>()),
+        y(args.out[0].as<float>()),
+        extents(args.in[0].shape, args.in[1].shape) {}
+};
+
+void warp_by_pixels(const KernelArgs& args) {
+  const WarpOperands o(args);
+  by_colours(args.in[0], args.in[1], [&]<int C>() {
+    launch(warp_pixels<C>, samples_shape(o.extents), args.stream, o.image, o.flow, o.y, o.extents);
+  });
+}
+
+void warp_by_tiles(const KernelArgs& args) {
+  const WarpOperands o(args);
+  launch(warp_staged, samples_shape(o.extents), args.stream, o.image, o.flow, o.y, o.extents);
+}
+
+struct DflowOperands {
+  const float *dy, *image, *flow;
+  float* dflow;
+  WarpExtents extents;
+
+  explicit DflowOperands(const KernelArgs& args)
+      : dy(args.in[0].as<float>()),
+        image(args.in[1].as<float>()),
+        flow(args.in[2].as<float>()),
+        dflow(args.out[0].as<float>()),
+        extents(args.in[1].shape, args.in[2].shape) {}
+};
+
+void warp_dflow_by_pixels(const KernelArgs& args) {
+  const DflowOperands o(args);
+  by_colours(args.in[1], args.in[2], [&]<int C>() {
+    launch(warp_dflow_pixels<C>, samples_shape(o.extents), args.stream, o.dy, o.image, o.flow, o.dflow,
+           o.extents);
+  });
+}
+
+void warp_dflow_by_tiles(const KernelArgs& args) {
+  const DflowOperands o(args);
+  launch(warp_dflow_staged, samples_shape(o.extents), args.stream, o.dy, o.image, o.flow, o.dflow, o.extents);
+}
+
+// Both ops have the flow as their last input, the image before it.
+std::optional<Prepared> prepare_pixels(const Op&, std::span<const Spec> in, std::span<const Spec>) {
+  if (!fits_fast_warp(in[in.size() - 2].shape, in.back().shape)) return {};
+  return Prepared{};
+}
+
+std::optional<Prepared> prepare_staged(const Op& op, std::span<const Spec> in, std::span<const Spec> out) {
+  if (colours_of(in[in.size() - 2].shape, in.back().shape) != kStaged) return {};
+  return prepare_pixels(op, in, out);
 }
 
 }  // namespace
 
 void register_warp(Registry& r) {
-  add_cuda_kernel(r, {.op = Warp::kName, .run = warp});
-  add_cuda_kernel(r, {.op = WarpDflow::kName, .run = warp_dflow});
-  add_cuda_kernel(r, {.op = WarpDimage::kName, .run = warp_dimage});
+  const char* const forward = Warp::kName;
+  add_cuda_kernel(r, {.op = forward, .run = warp});
+  add_cuda_kernel(r, {.op = forward,
+                      .version = "pixels",
+                      .run = warp_by_pixels,
+                      .prepare = prepare_pixels,
+                      .preference = 1});
+  add_cuda_kernel(
+      r,
+      {.op = forward, .version = "staged", .run = warp_by_tiles, .prepare = prepare_staged, .preference = 2});
+
+  const char* const dflow = WarpDflow::kName;
+  add_cuda_kernel(r, {.op = dflow, .run = warp_dflow});
+  add_cuda_kernel(r, {.op = dflow,
+                      .version = "pixels",
+                      .run = warp_dflow_by_pixels,
+                      .prepare = prepare_pixels,
+                      .preference = 1});
+  add_cuda_kernel(r, {.op = dflow,
+                      .version = "staged",
+                      .run = warp_dflow_by_tiles,
+                      .prepare = prepare_staged,
+                      .preference = 2});
 }
 
 }  // namespace MILLRACE_CUDA_NS

@@ -25,6 +25,9 @@ std::vector<Case> detail::warp_cases(const std::function<Case(Shape, Shape, Draw
           named("one pixel", {1, 1, 1, 3}, {1, 1, 1, 2}, between_integers(-1, 1, .05)),
           named("one row", {1, 1, 7, 2}, {1, 1, 7, 2}, between_integers(-3, 3, .05)),
           named("far outside", {1, 3, 3, 1}, {1, 3, 3, 2}, between_integers(-9, 9, .05)),
+          named("four colours", {1, 3, 4, 8}, {1, 3, 4, 4}, between_integers(-2, 2, .05)),
+          named("five colours", {1, 3, 4, 5}, {1, 3, 4, 2}, between_integers(-2, 2, .05)),
+          named("several blocks", {2, 9, 17, 6}, {2, 9, 17, 4}, between_integers(-3, 3, .05)),
           named("benchmark", {4, 112, 112, 30}, {4, 112, 112, 20}, uniform(-8, 8), true)};
 }
 
