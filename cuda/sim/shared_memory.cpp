@@ -29,12 +29,13 @@ void DynamicShared::poison() {
   if (size_ > 0) std::memset(memory_.get(), kPoison, size_);
 }
 
-// ASan forbids the guards between the variables of the section to all other code. The volatile access keeps
-// g++ from making the loop a call of memset, which ASan checks too.
+// ASan forbids the guards between the variables of the section to all other code, and makes the section
+// consist of whole words. The volatile access keeps g++ from making the loop a call of memset, which ASan
+// checks too.
 __attribute__((no_sanitize("address"))) void poison_static_shared() {
 #ifdef __SANITIZE_ADDRESS__
-  volatile unsigned char* bytes = __start_sim_shared;
-  for (size_t i = 0; i < static_bytes(); ++i) bytes[i] = kPoison;
+  auto* words = reinterpret_cast<volatile uint64_t*>(__start_sim_shared);
+  for (size_t i = 0; i < static_bytes() / sizeof(uint64_t); ++i) words[i] = ~uint64_t{0};
 #else
   if (static_bytes() > 0) std::memset(__start_sim_shared, kPoison, static_bytes());
 #endif

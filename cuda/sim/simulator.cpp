@@ -4,7 +4,6 @@
 #include <numeric>
 #include <utility>
 
-#include "core/error.h"
 #include "cuda/sim/block.h"
 #include "cuda/sim/faults.h"
 #include "cuda/sim/shared_memory.h"
@@ -88,24 +87,16 @@ Simulator& simulator() {
 
 // Static shared memory and the position are one for the whole program, so launches take turns.
 std::mutex one_launch;
-// The launch of this operating system's thread.
-thread_local const Launch* running = nullptr;
-
-struct Running {
-  explicit Running(const Launch& launch) { running = &launch; }
-  ~Running() { running = nullptr; }
-};
-
 void run(const Launch& launch) {
   const std::lock_guard lock(one_launch);
-  const Running now(launch);
+  const Running running(launch);
   simulator().run(launch);
 }
 
 }  // namespace
 
 void submit(const Launch& launch) {
-  if (running != nullptr) refuse(launch, "a launch from the host", "a launch by a kernel");
+  if (Running::now()) refuse(launch, "a launch from the host", "a launch by a kernel");
   check_shape(launch);
   check_shared(launch, 0);
   if (before_launch != nullptr) before_launch(launch);
@@ -146,32 +137,6 @@ void check_vector(const void* address, size_t bytes) {
   if (rest != 0)
     fault("a vector of " + std::to_string(bytes) + " bytes at a multiple of its size",
           "an address " + std::to_string(rest) + " bytes past one");
-}
-
-// --- faults
-
-std::string show(const dim3& d) {
-  return "(" + std::to_string(d.x) + "," + std::to_string(d.y) + "," + std::to_string(d.z) + ")";
-}
-
-std::string show_line(const std::source_location& where) {
-  return std::string(where.file_name()) + ":" + std::to_string(where.line());
-}
-
-std::string show_launch(const Launch& launch) {
-  return kernel_name(launch.kernel) + " launched at " + show_line(launch.where);
-}
-
-void fault(const std::string& expected, const std::string& got) {
-  fail(ErrorKind::device, {.where = show_launch(*running) + ", block " + show(position.block) + ", thread " +
-                                    show(position.thread),
-                           .expected = expected,
-                           .got = got,
-                           .hint = ""});
-}
-
-void refuse(const Launch& launch, const std::string& expected, const std::string& got) {
-  fail(ErrorKind::device, {.where = show_launch(launch), .expected = expected, .got = got, .hint = ""});
 }
 
 void set_order_seed(uint64_t seed) {
