@@ -7,16 +7,13 @@ namespace millrace::cpu {
 namespace {
 
 template <class T> void bias(const KernelArgs& args) {
-  const T slope = static_cast<T>(args.attrs<Bias>().negative_slope);
+  const BiasFormula<T> formula{static_cast<T>(args.attrs<Bias>().negative_slope)};
   const int64_t block = number_or(args, 0), C = args.in[1].count();
   const T* x = args.in[0].as<T>();
   const T* b = args.in[1].as<T>();
   T* y = args.out[0].as<T>();
   const auto pixel = [=](int64_t at, const T* add, int64_t width) {
-    for (int64_t c = 0; c < width; ++c) {
-      const T sum = x[at + c] + add[c];
-      y[at + c] = sum > 0 ? sum : slope * sum;
-    }
+    for (int64_t c = 0; c < width; ++c) y[at + c] = formula(x[at + c], add[c]);
   };
   if (block == 0) {
     parallel_rows(args.out[0].count() / C, args.out[0].count(), [=](int64_t row) { pixel(row * C, b, C); });

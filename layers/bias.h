@@ -1,8 +1,9 @@
 // bias: y(n,i,j,c) = x(n,i,j,c) + b(c), for deconvolutions, whose map has none of its own. With
-// negative_slope below 1 (set by fusion) y becomes max(y, negative_slope y).
+// negative_slope below 1 (set by fusion) y becomes max(y, negative_slope y). b stays f32 where x is bf16.
 #pragma once
 
 #include "core/graph.h"
+#include "core/hd.h"
 #include "core/registry.h"
 #include "layers/conv2d.h"
 #include "layers/leaky_relu.h"
@@ -13,6 +14,15 @@ struct BiasAttrs {
   double negative_slope = 1;
 
   template <class V> void visit(V v) const { v("negative_slope", negative_slope); }
+};
+
+// The formula of all kernels.
+template <class T> struct BiasFormula {
+  T negative_slope;
+  MILLRACE_HD T operator()(T x, T b) const {
+    const T sum = x + b;
+    return sum > 0 ? sum : negative_slope * sum;
+  }
 };
 
 struct Bias : OpBase<Bias, BiasAttrs> {
@@ -43,11 +53,20 @@ struct Bias : OpBase<Bias, BiasAttrs> {
   }
 
   static std::vector<Case> cases() {
-    return {{.name = "small", .op = make_op<Bias>(), .in = {{{2, 3, 4, 5}}, {{5}}}},
-            {.name = "one", .op = make_op<Bias>(), .in = {{{1, 1, 1, 1}}, {{1}}}},
+    return {{.name = "small", .op = make_op<Bias>(), .in = {{{2, 3, 4, 5}}, {.shape = {5}, .precise = true}}},
+            {.name = "one", .op = make_op<Bias>(), .in = {{{1, 1, 1, 1}}, {.shape = {1}, .precise = true}}},
+            {.name = "vectors of 8",
+             .op = make_op<Bias>(),
+             .in = {{{1, 5, 7, 24}}, {.shape = {24}, .precise = true}}},
+            {.name = "vectors of 4",
+             .op = make_op<Bias>(),
+             .in = {{{1, 3, 2, 20}}, {.shape = {20}, .precise = true}}},
+            {.name = "vectors of 2",
+             .op = make_op<Bias>(),
+             .in = {{{2, 3, 1, 6}}, {.shape = {6}, .precise = true}}},
             {.name = "leaky benchmark",
              .op = make_op<Bias>(BiasAttrs{.1}),
-             .in = {{{4, 112, 112, 64}}, {{64}}},
+             .in = {{{4, 112, 112, 64}}, {.shape = {64}, .precise = true}},
              .benchmark = true}};
   }
 };

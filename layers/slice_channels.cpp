@@ -26,6 +26,9 @@ std::vector<Case> SliceChannels::cases() {
   return {make("small", {2, 3, 4, 5}, {.begin = 1, .count = 3}),
           make("all of one", {1, 1, 1, 1}, {.begin = 0, .count = 1}),
           make("last", {1, 2, 3, 4}, {.begin = 3, .count = 1}),
+          make("vectors of 8", {1, 3, 5, 40}, {.begin = 8, .count = 16}),
+          make("vectors of 4", {1, 3, 5, 20}, {.begin = 4, .count = 12}),
+          make("vectors of 2", {2, 2, 3, 6}, {.begin = 2, .count = 4}),
           make("benchmark", {4, 112, 112, 33}, {.begin = 3, .count = 30}, true)};
 }
 
@@ -49,6 +52,9 @@ std::vector<Case> EmbedChannels::cases() {
   return {make("small", {2, 3, 4, 3}, {.begin = 1, .total = 5}),
           make("all of one", {1, 1, 1, 1}, {.begin = 0, .total = 1}),
           make("last", {1, 2, 3, 1}, {.begin = 3, .total = 4}),
+          make("vectors of 8", {1, 3, 5, 16}, {.begin = 8, .total = 40}),
+          make("vectors of 4", {1, 3, 5, 12}, {.begin = 4, .total = 20}),
+          make("vectors of 2", {2, 2, 3, 4}, {.begin = 2, .total = 6}),
           make("benchmark", {4, 112, 112, 30}, {.begin = 3, .total = 33}, true)};
 }
 

@@ -1,0 +1,64 @@
+#include "cuda/channels.cuh"
+#include "layers/slice_channels.h"
+
+namespace MILLRACE_CUDA_NS {
+namespace {
+
+template <class T, Rung kRung> void slice_channels(const KernelArgs& args) {
+  const int64_t begin = args.attrs<SliceChannels>().begin;
+  const Tensor& x = args.in[0];
+  Joiner<T, kRung> y(args.out[0], args.stream);
+  y.add(x.as<const T>() + begin, x.shape[3], args.out[0].shape[3]);
+  y.flush();
+}
+
+template <class T, Rung kRung> void embed_channels(const KernelArgs& args) {
+  const EmbedChannelsAttrs& a = args.attrs<EmbedChannels>();
+  const Tensor& x = args.in[0];
+  const int64_t C = x.shape[3];
+  Joiner<T, kRung> y(args.out[0], args.stream);
+  y.add(nullptr, 0, a.begin);
+  y.add(x.as<const T>(), C, C);
+  y.add(nullptr, 0, a.total - a.begin - C);
+  y.flush();
+}
+
+// All numbers of channels must be multiples of two.
+std::optional<Prepared> prepare_vector(int64_t begin, const Shape& x, const Shape& y) {
+  const bool even = begin % 2 == 0 && x[3] % 2 == 0 && y[3] % 2 == 0;
+  if (!even || !counts_in_32_bits(y.count())) return {};
+  return Prepared{};
+}
+std::optional<Prepared> prepare_slice(const Op& op, std::span<const Spec> in, std::span<const Spec> out) {
+  return prepare_vector(static_cast<const SliceChannels&>(op).attrs.begin, in[0].shape, out[0].shape);
+}
+std::optional<Prepared> prepare_embed(const Op& op, std::span<const Spec> in, std::span<const Spec> out) {
+  return prepare_vector(static_cast<const EmbedChannels&>(op).attrs.begin, in[0].shape, out[0].shape);
+}
+
+template <class T> void add(Registry& r) {
+  constexpr Dtype kDtype = dtype_of<T>();
+  add_cuda_kernel(r, {.op = SliceChannels::kName, .dtype = kDtype, .run = slice_channels<T, Rung::plain>});
+  add_cuda_kernel(r, {.op = EmbedChannels::kName, .dtype = kDtype, .run = embed_channels<T, Rung::plain>});
+  add_cuda_kernel(r, {.op = SliceChannels::kName,
+                      .version = "vector",
+                      .dtype = kDtype,
+                      .run = slice_channels<T, Rung::vector>,
+                      .prepare = prepare_slice,
+                      .preference = 1});
+  add_cuda_kernel(r, {.op = EmbedChannels::kName,
+                      .version = "vector",
+                      .dtype = kDtype,
+                      .run = embed_channels<T, Rung::vector>,
+                      .prepare = prepare_embed,
+                      .preference = 1});
+}
+
+}  // namespace
+
+void register_slice_channels(Registry& r) {
+  add<float>(r);
+  add<Bf16>(r);
+}
+
+}  // namespace MILLRACE_CUDA_NS
