@@ -30,19 +30,21 @@ struct Pack : OpBase<Pack, PackAttrs> {
   using OpBase::OpBase;
   static constexpr const char* kName = "pack";
 
+  // Slices are of one type, that of the result: where activations are bf16, gradients may be f32.
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
+    const Dtype dtype = in.empty() ? real : in[0].dtype;
     int64_t end = 0;
-    bool fits =
-        in.size() == attrs.offsets.size() && (attrs.layouts.empty() || attrs.layouts.size() == in.size());
+    bool fits = (dtype == real || dtype == precise(real)) && in.size() == attrs.offsets.size() &&
+                (attrs.layouts.empty() || attrs.layouts.size() == in.size());
     for (size_t i = 0; fits && i < in.size(); ++i) {
-      fits = attrs.offsets[i] >= end && in[i].dtype == real;
+      fits = attrs.offsets[i] >= end && in[i].dtype == dtype;
       end = attrs.offsets[i] + attrs.count(i, in[i].shape);
     }
     if (!fits || end > attrs.total) {
       fail(ErrorKind::runtime,
            {kName, "slices in order, apart, within " + std::to_string(attrs.total), attributes(), ""});
     }
-    return {{{attrs.total}, real}};
+    return {{{attrs.total}, dtype}};
   }
   bool has_gradient() const override { return false; }  // it only gathers gradients
   std::vector<Sharing> sharing() const override {
@@ -53,6 +55,17 @@ struct Pack : OpBase<Pack, PackAttrs> {
     return licences;
   }
 
+  // More slices and gaps than one launch of a CUDA kernel takes.
+  static Case many_slices() {
+    PackAttrs attrs{.total = 0, .offsets = {}};
+    std::vector<CaseInput> in;
+    for (int64_t i = 0; i < 60; ++i) {
+      attrs.offsets.push_back(attrs.total + i % 3);
+      in.push_back({{1 + i % 7}});
+      attrs.total = attrs.offsets.back() + 1 + i % 7;
+    }
+    return {.name = "many slices", .op = make_op<Pack>(std::move(attrs)), .in = std::move(in)};
+  }
   static std::vector<Case> cases() {
     return {{.name = "gaps",
              .op = make_op<Pack>(PackAttrs{.total = 20, .offsets = {0, 8, 16}}),
@@ -61,7 +74,15 @@ struct Pack : OpBase<Pack, PackAttrs> {
              .op = make_op<Pack>(
                  PackAttrs{.total = 400, .offsets = {8, 208}, .layouts = {channel_blocked(8), Layout{}}}),
              .in = {{{1, 3, 2, 20}}, {{9, 2}}}},
-            {.name = "offset", .op = make_op<Pack>(PackAttrs{.total = 9, .offsets = {4}}), .in = {{{3}}}}};
+            {.name = "offset", .op = make_op<Pack>(PackAttrs{.total = 9, .offsets = {4}}), .in = {{{3}}}},
+            {.name = "several blocks",
+             .op = make_op<Pack>(PackAttrs{.total = 9100, .offsets = {0, 4352, 4355}}),
+             .in = {{{67, 64}}, {{3}}, {{8, 64}}}},
+            many_slices(),
+            {.name = "benchmark",
+             .op = make_op<Pack>(PackAttrs{.total = 12'000'064, .offsets = {0, 64, 9'000'064}}),
+             .in = {{{50}}, {{9'000'000}}, {{3'000'000}}},
+             .benchmark = true}};
   }
 };
 
