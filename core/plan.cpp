@@ -161,8 +161,25 @@ Choosing choosing_by(const PlanOptions& options) {
   return {options, options.choices ? kernel_environment(options.device) : ""};
 }
 
+// A fusion runs where the options or else the device want it, and where the op has kernels for whatever type
+// the graph's values have.
+bool runs(const Fusion& fusion, const PlanOptions& options, Dtype real) {
+  const auto given = options.fusions.find(fusion.op);
+  const bool by_device = std::count(fusion.devices.begin(), fusion.devices.end(), options.device) > 0;
+  if (!(given == options.fusions.end() ? by_device : given->second)) return false;
+  auto has_kernel = [&](Dtype d) { return !Registry::get().kernels(fusion.op, options.device, d).empty(); };
+  return has_kernel(real) && has_kernel(precise(real));
+}
+
 Graph rewrite(const Graph& original, const PlanOptions& options) {
-  Graph result = options.rewrite ? fuse_nodes(remove_dead_nodes(join_equal_nodes(original))) : original;
+  Graph result = original;
+  if (options.rewrite) {
+    result = remove_dead_nodes(join_equal_nodes(original));
+    for (const Fusion& fusion : Registry::get().fusions()) {
+      if (runs(fusion, options, original.real())) result = fusion.run(result);
+    }
+    result = fuse_nodes(result);
+  }
   refuse_updated_outputs(result);
   return result;
 }

@@ -51,6 +51,8 @@ struct PlanOptions {
   KernelChoices* choices = nullptr;
   // Op -> version, whatever policy and choices say (tests, benchmarks).
   std::map<std::string, std::string> versions{};
+  // Op of a Fusion -> whether its pass runs, where that is not left to the device.
+  std::map<std::string, bool> fusions{};
   // Off: each node and value as the net wrote it, which makes a failure easier to read.
   bool rewrite = true;
 };

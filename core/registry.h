@@ -73,6 +73,14 @@ struct OpEntry {
   std::vector<Case> (*cases)() = nullptr;
 };
 
+// A pass that puts one op in the place of many nodes where it finds them; else the graph stays as it is. The
+// results are equal within rounding, not to the bit.
+struct Fusion {
+  std::string op;
+  Graph (*run)(const Graph&) = nullptr;
+  std::vector<std::string> devices{};  // where it pays; PlanOptions::fusions may say otherwise
+};
+
 class Registry {
  public:
   // The one registry, filled.
@@ -81,8 +89,10 @@ class Registry {
   void begin_family(const std::string& name) { family_ = name; }
   template <class T> void add_op() { ops_.push_back({T::kName, family_, T{}.has_gradient(), &T::cases}); }
   void add_kernel(Kernel kernel) { kernels_.push_back(std::move(kernel)); }
+  void add_fusion(Fusion fusion) { fusions_.push_back(std::move(fusion)); }
 
   const std::vector<OpEntry>& ops() const { return ops_; }
+  const std::vector<Fusion>& fusions() const { return fusions_; }
   // All versions for one op, highest preference first.
   std::vector<const Kernel*> kernels(std::string_view op, std::string_view device, Dtype dtype) const;
   const std::deque<Kernel>& all_kernels() const { return kernels_; }
@@ -101,6 +111,7 @@ class Registry {
   std::vector<OpEntry> ops_;
   std::deque<Kernel> kernels_;  // plans point into it
   std::string family_;
+  std::vector<Fusion> fusions_;
   std::map<std::string, WeightLayoutFn> weights_;
 };
 
