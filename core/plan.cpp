@@ -41,6 +41,7 @@ Choice choose_kernel(const Node& node, const std::vector<Spec>& in, const std::v
   for (const bool only_known : {true, false}) {
     for (const Kernel* k : kernels) {
       if (only_known ? !known || k->version != *known : is_fixed) continue;
+      if (!k->repeatable && !is_fixed) continue;
       if (auto prepared = prepare_kernel(*k, *node.op, in, out)) return {k, std::move(*prepared)};
     }
   }

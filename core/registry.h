@@ -60,6 +60,9 @@ struct Kernel {
   PrepareFn prepare = nullptr;
   FollowFn follow = nullptr;
   int preference = 0;  // the `heuristic` policy takes the highest that can do the node
+  // False: the last bits of results depend on which thread comes first. Taken only when a plan is asked for
+  // this version by name, never by preference, measurement or a file of choices.
+  bool repeatable = true;
 };
 
 // The type under which kernels for such operands are registered: bf16 as soon as one of them is, because

@@ -22,6 +22,7 @@ struct CudaKernel {
   KernelFn run;
   PrepareFn prepare = nullptr;
   int preference = 0;
+  bool repeatable = true;  // false: only on request (Kernel::repeatable)
 };
 
 inline void add_cuda_kernel(Registry& r, const CudaKernel& k) {
@@ -31,7 +32,8 @@ inline void add_cuda_kernel(Registry& r, const CudaKernel& k) {
                 .dtype = k.dtype,
                 .run = k.run,
                 .prepare = k.prepare,
-                .preference = k.preference});
+                .preference = k.preference,
+                .repeatable = k.repeatable});
 }
 
 }  // namespace MILLRACE_CUDA_NS

@@ -21,8 +21,9 @@ constexpr double kParityTolerance64 = 1e-12;
 Complaints gradient(const Case& test);
 
 // One kernel against the plain double kernel of the CPU on the same inputs, in buffers with sentinels round
-// them; the same inputs twice must give the same bits. A kernel that can go along with other layouts is tried
-// with blocked ones too. `ran` tells whether the kernel accepts the case at all.
+// them; the same inputs twice must give the same bits, unless the kernel says that it is not repeatable. A
+// kernel that can go along with other layouts is tried with blocked ones too. `ran` tells whether the kernel
+// accepts the case at all.
 Complaints parity(const Case& test, const Kernel& kernel, bool& ran);
 
 // The op's inputs, drawn once and representable as float.

@@ -26,7 +26,8 @@ struct FactorAttrs {
 
 // y = factor x, under a name for each test, so that each has versions of its own.
 template <int n> struct Times : OpBase<Times<n>, FactorAttrs> {
-  static constexpr const char* kName = n == 0 ? "times0" : n == 1 ? "times1" : n == 2 ? "times2" : "times3";
+  static constexpr const char* kNames[] = {"times0", "times1", "times2", "times3", "times4"};
+  static constexpr const char* kName = kNames[n];
   using OpBase<Times<n>, FactorAttrs>::OpBase;
   std::vector<Spec> infer(std::span<const Spec> in, Dtype) const override { return {in[0]}; }
 };
@@ -60,6 +61,7 @@ struct Version {
   KernelFn run;
   int preference;
   PrepareFn prepare = nullptr;
+  bool repeatable = true;
 };
 
 void add_versions(const char* op, std::initializer_list<Version> versions) {
@@ -69,7 +71,8 @@ void add_versions(const char* op, std::initializer_list<Version> versions) {
                                              .version = v.name,
                                              .run = v.run,
                                              .prepare = v.prepare,
-                                             .preference = v.preference});
+                                             .preference = v.preference,
+                                             .repeatable = v.repeatable});
   }
 }
 
@@ -250,6 +253,20 @@ TEST_CASE("an op with one version is not timed") {
   make_plan(times_graph<3>({{2, 8}}), {.kernels = KernelPolicy::measure, .choices = &choices});
   CHECK(choices.count() == 0);
   CHECK(slow_runs + quick_runs == 0);
+}
+
+TEST_CASE("a version that is not repeatable is taken only when a plan asks for it") {
+  add_versions("times4", {{"slow", slow<4>, 1}, {"loose", quick<4>, 2, nullptr, false}});
+  const Graph g = times_graph<4>({{2, 8}});
+  CHECK(versions_of(make_plan(g)) == Names{"slow"});
+  const std::vector<Spec> spec{{{8}, Dtype::f32}};
+  KernelChoices choices;
+  choices.set(key_of(Times<4>({2}), spec, spec), "loose");
+  CHECK(versions_of(make_plan(g, {.choices = &choices})) == Names{"slow"});
+  quick_runs = 0;
+  CHECK(versions_of(make_plan(g, {.kernels = KernelPolicy::measure, .choices = &choices})) == Names{"slow"});
+  CHECK(quick_runs == 0);
+  CHECK(versions_of(make_plan(g, {.versions = {{"times4", "loose"}}})) == Names{"loose"});
 }
 
 TEST_CASE("measured convolutions compute what the others do") {
