@@ -12,6 +12,17 @@ void detail::check_warp(const char* op, const Spec& image, const Spec& flow) {
   }
 }
 
+// One flow (1,H,W,2) that takes every pixel to one point, a quarter right of and below the middle. Elements
+// are drawn in order, u before v.
+static Draw to_one_point(int64_t H, int64_t W) {
+  return [H, W, element = int64_t{0}](Random&) mutable {
+    const int64_t pixel = element / 2, is_v = element % 2;
+    element = (element + 1) % (2 * H * W);
+    const int64_t from = is_v ? pixel / W : pixel % W, to = (is_v ? H : W) / 2;
+    return static_cast<double>(to - from) + .25;
+  };
+}
+
 // Flow that lies at least .05 from integers, reaches out of the image, and one case of each odd size.
 std::vector<Case> detail::warp_cases(const std::function<Case(Shape, Shape, Draw)>& make) {
   auto named = [&](const char* name, Shape image, Shape flow, Draw draw, bool benchmark = false) {
@@ -27,6 +38,7 @@ std::vector<Case> detail::warp_cases(const std::function<Case(Shape, Shape, Draw
           named("far outside", {1, 3, 3, 1}, {1, 3, 3, 2}, between_integers(-9, 9, .05)),
           named("four colours", {1, 3, 4, 8}, {1, 3, 4, 4}, between_integers(-2, 2, .05)),
           named("five colours", {1, 3, 4, 5}, {1, 3, 4, 2}, between_integers(-2, 2, .05)),
+          named("to one point", {1, 4, 15, 3}, {1, 4, 15, 2}, to_one_point(4, 15)),
           named("several blocks", {2, 9, 17, 6}, {2, 9, 17, 4}, between_integers(-3, 3, .05)),
           named("benchmark", {4, 112, 112, 30}, {4, 112, 112, 20}, uniform(-8, 8), true)};
 }
