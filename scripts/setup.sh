@@ -39,10 +39,13 @@ as_root() {
   fi
 }
 
+# free_mebibytes FOLDER
+free_mebibytes() { df -Pm "$1" | awk 'NR == 2 { print $4 }'; }
+
 # need_space FOLDER MEBIBYTES WHAT
 need_space() {
   local free
-  free=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
+  free=$(free_mebibytes "$1")
   [[ $free -ge $2 ]] || die "$3 needs $2 MiB in $1, and $free MiB are free." "Make room there, then run this again."
 }
 
