@@ -34,13 +34,13 @@ std::vector<DownsampleTaps> downsample_taps(int64_t in, int64_t out) {
 
 std::vector<Spec> Downsample::infer(std::span<const Spec> in, Dtype real) const {
   const Shape& x = in[0].shape;
-  if (x.rank() != 4 || in[0].dtype != real) {
+  if (x.rank() != 4 || in[0].dtype != precise(real)) {
     fail(ErrorKind::runtime, {kName, "images (N,H,W,C)", in[0].to_string(), ""});
   }
   if (attrs.height < 1 || attrs.width < 1 || attrs.height > x[1] || attrs.width > x[2]) {
     fail(ErrorKind::runtime, {kName, "a size from 1x1 to that of " + x.to_string(), attributes(), ""});
   }
-  return {{{x[0], attrs.height, attrs.width, x[3]}, real}};
+  return {{{x[0], attrs.height, attrs.width, x[3]}, precise(real)}};
 }
 
 Cost Downsample::cost(std::span<const Spec> in, std::span<const Spec> out) const {
@@ -58,7 +58,11 @@ std::vector<Case> Downsample::cases() {
           make("one pixel of many", {1, 5, 4, 2}, {.height = 1, .width = 1}),
           make("same size", {1, 3, 5, 1}, {.height = 3, .width = 5}),
           make("one row", {2, 1, 11, 2}, {.height = 1, .width = 3}),
-          make("benchmark", {4, 224, 224, 33}, {.height = 112, .width = 112}, true)};
+          make("a tenth", {2, 33, 40, 9}, {.height = 3, .width = 5}),
+          make("many columns", {1, 5, 64, 3}, {.height = 3, .width = 50}),
+          make("many rows", {2, 41, 7, 2}, {.height = 19, .width = 3}),
+          make("benchmark", {4, 224, 224, 33}, {.height = 112, .width = 112}, true),
+          make("benchmark, a sixteenth", {4, 224, 224, 33}, {.height = 14, .width = 14}, true)};
 }
 
 }  // namespace millrace

@@ -31,7 +31,7 @@ struct Lrn : OpBase<Lrn, LrnAttrs> {
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     const Shape& x = in[0].shape;
-    if (x.rank() != 4 || x[3] == 0 || x[3] % 3 != 0 || in[0].dtype != real) {
+    if (x.rank() != 4 || x[3] == 0 || x[3] % 3 != 0 || in[0].dtype != precise(real)) {
       fail(ErrorKind::runtime, {kName, "frames (N,H,W,3T)", in[0].to_string(), ""});
     }
     if (attrs.size < 5 || attrs.alpha < 0 || attrs.k <= 0) {
@@ -52,6 +52,7 @@ struct Lrn : OpBase<Lrn, LrnAttrs> {
     return {{.name = "small", .op = make_op<Lrn>(), .in = {{{2, 3, 5, 6}}}},
             {.name = "one pixel", .op = make_op<Lrn>(), .in = {{{1, 1, 1, 3}}}},
             {.name = "other constants", .op = make_op<Lrn>(other), .in = {{{1, 2, 7, 9}}}},
+            {.name = "more than a tile", .op = make_op<Lrn>(), .in = {{{1, 11, 33, 9}}}},
             {.name = "benchmark", .op = make_op<Lrn>(), .in = {{{4, 224, 224, 33}}}, .benchmark = true}};
   }
 };

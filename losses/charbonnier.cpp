@@ -21,6 +21,9 @@ std::vector<Case> cases_of(const std::function<Case(Shape x, Draw draw, Charbonn
   add("smooth at 0", make({3, 2, 2, 4}, uniform(-1, 1), smooth));
   border.alpha = 1.5;
   add("convex", make({1, 3, 6, 2}, away_from_zero(.05, 1), border));
+  border.border_x = 1;
+  add("a border that cuts vectors", make({2, 3, 6, 30}, away_from_zero(.05, 1), border));
+  add("long rows", make({1, 4, 70, 8}, away_from_zero(.05, 1), border));
   add("benchmark", make({4, 112, 112, 30}, uniform(-.5, .5), paper));
   cases.back().benchmark = true;
   return cases;

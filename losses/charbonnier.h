@@ -26,7 +26,7 @@ struct Charbonnier : OpBase<Charbonnier, CharbonnierAttrs> {
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     detail::check_charbonnier(kName, attrs, in[0]);
-    return {{{1}, real}};
+    return {{{1}, precise(real)}};
   }
   std::vector<Value> grad(const GradArgs& a) const override;
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
@@ -40,7 +40,8 @@ struct CharbonnierDx : OpBase<CharbonnierDx, CharbonnierAttrs> {
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     detail::check_charbonnier(kName, attrs, in[1]);
-    if (!(in[0] == Spec{{1}, real})) fail(ErrorKind::runtime, {kName, "dloss (1)", in[0].to_string(), ""});
+    if (!(in[0] == Spec{{1}, precise(real)}))
+      fail(ErrorKind::runtime, {kName, "dloss (1)", in[0].to_string(), ""});
     return {in[1]};
   }
   bool has_gradient() const override { return false; }  // first derivatives only

@@ -27,6 +27,8 @@ std::vector<Case> cases_of(const std::function<Case(Shape flow, CharbonnierAttrs
   add("one pixel", make({1, 1, 1, 2}, open));
   add("one row", make({1, 1, 5, 2}, open));
   add("one column", make({1, 5, 1, 2}, open));
+  add("long rows", make({2, 2, 70, 8}, open));
+  add("many rows", make({1, 19, 3, 4}, rows));
   add("benchmark", make({4, 112, 112, 20}, paper));
   cases.back().benchmark = true;
   return cases;
@@ -56,7 +58,7 @@ std::vector<Value> Smoothness::grad(const GradArgs& a) const {
 
 std::vector<Spec> SmoothnessDflow::infer(std::span<const Spec> in, Dtype real) const {
   detail::check_smoothness(kName, attrs, in[0]);
-  const Spec scalar{{1}, real};
+  const Spec scalar{{1}, precise(real)};
   if (!(in[1] == scalar) || !(in[2] == scalar)) {
     fail(ErrorKind::runtime,
          {kName, "dloss_u and dloss_v (1)", in[1].to_string() + " and " + in[2].to_string(), ""});

@@ -28,7 +28,7 @@ struct Smoothness : OpBase<Smoothness, CharbonnierAttrs> {
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     detail::check_smoothness(kName, attrs, in[0]);
-    return {{{1}, real}, {{1}, real}};
+    return {{{1}, precise(real)}, {{1}, precise(real)}};
   }
   std::vector<Value> grad(const GradArgs& a) const override;
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;

@@ -15,6 +15,7 @@
 #include <array>
 
 #include "core/graph.h"
+#include "core/hd.h"
 #include "core/registry.h"
 
 namespace millrace {
@@ -25,7 +26,9 @@ constexpr int64_t kSsimWindow = 8;
 const std::array<double, kSsimWindow>& ssim_weights();
 
 // Windows along an axis: 1, 2, 4, 7, 14 for 7, 14, 28, 56, 112.
-constexpr int64_t ssim_windows(int64_t extent) { return (extent + kSsimWindow - 1) / kSsimWindow; }
+MILLRACE_HD constexpr int64_t ssim_windows(int64_t extent) {
+  return (extent + kSsimWindow - 1) / kSsimWindow;
+}
 
 struct SsimAttrs {
   double c1 = 1e-4, c2 = 1e-3;
@@ -46,7 +49,7 @@ struct Ssim : OpBase<Ssim, SsimAttrs> {
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     detail::check_ssim(kName, attrs, in[0], in[1]);
-    return {{{1}, real}};
+    return {{{1}, precise(real)}};
   }
   std::vector<Value> grad(const GradArgs& a) const override;
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;

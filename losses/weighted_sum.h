@@ -18,7 +18,7 @@ struct WeightedSum : OpBase<WeightedSum, WeightedSumAttrs> {
   static constexpr const char* kName = "weighted_sum";
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
-    const Spec scalar{{1}, real};
+    const Spec scalar{{1}, precise(real)};
     if (in.empty() || in.size() != attrs.weights.size()) {
       fail(ErrorKind::runtime, {kName, "at least one input and a weight for each",
                                 std::to_string(in.size()) + " inputs, " + attributes(), ""});
@@ -40,6 +40,9 @@ struct WeightedSum : OpBase<WeightedSum, WeightedSumAttrs> {
     return {{.name = "small",
              .op = make_op<WeightedSum>(WeightedSumAttrs{.weights = {.5, -2, 3}}),
              .in = {{{1}}, {{1}}, {{1}}}},
+            {.name = "many",
+             .op = make_op<WeightedSum>(WeightedSumAttrs{.weights = std::vector<double>(70, .3)}),
+             .in = std::vector<CaseInput>(70, {.shape = {1}})},
             {.name = "one", .op = make_op<WeightedSum>(WeightedSumAttrs{.weights = {.16}}), .in = {{{1}}}}};
   }
 };
