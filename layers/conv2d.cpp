@@ -137,7 +137,7 @@ std::vector<Spec> Conv2dDw::infer(std::span<const Spec> in, Dtype) const {
   const Shape dw =
       x.rank() == 4 && dy.rank() == 4 ? Shape{dy[3], attrs.kernel_height, attrs.kernel_width, x[3]} : Shape{};
   check(kName, x, dw, dy, attrs.stride, attrs.pad);
-  return {{dw, in[0].dtype}};
+  return {{dw, precise(in[0].dtype)}};
 }
 
 Cost Conv2dDw::cost(std::span<const Spec> in, std::span<const Spec> out) const {
@@ -148,7 +148,7 @@ Cost Conv2dDw::cost(std::span<const Spec> in, std::span<const Spec> out) const {
 
 std::vector<Spec> Conv2dDb::infer(std::span<const Spec> in, Dtype) const {
   if (in[0].shape.rank() != 4) fail(ErrorKind::runtime, {kName, "dy (N,H,W,O)", in[0].to_string(), ""});
-  return {{{in[0].shape[3]}, in[0].dtype}};
+  return {{{in[0].shape[3]}, precise(in[0].dtype)}};
 }
 
 Value deconv2d(Graph& g, Value x, Value w, Conv2dAttrs attrs) {
@@ -165,7 +165,7 @@ std::vector<Case> Conv2d::cases() {
   std::vector<Case> cases;
   for (const Sizes& s : sizes()) {
     const Conv2dAttrs attrs{.stride = s.stride, .pad = s.pad};
-    cases.push_back(case_of(s, make_op<Conv2d>(attrs), {{s.x}, {s.w}, {{s.w[0]}}}));
+    cases.push_back(case_of(s, make_op<Conv2d>(attrs), {{s.x}, {s.w}, {.shape = {s.w[0]}, .precise = true}}));
   }
   cases.push_back({.name = "without bias",
                    .op = make_op<Conv2d>(Conv2dAttrs{.stride = 1, .pad = 1}),
@@ -173,7 +173,7 @@ std::vector<Case> Conv2d::cases() {
   // Too large for a gradient check on purpose: an activation inside is made by fusion, after gradients.
   cases.push_back({.name = "leaky benchmark",
                    .op = make_op<Conv2d>(Conv2dAttrs{.stride = 1, .pad = 1, .negative_slope = .1}),
-                   .in = {{{2, 28, 28, 32}}, {{48, 3, 3, 32}}, {{48}}},
+                   .in = {{{2, 28, 28, 32}}, {{48, 3, 3, 32}}, {.shape = {48}, .precise = true}},
                    .benchmark = true});
   return cases;
 }
@@ -202,6 +202,9 @@ std::vector<Case> Conv2dDw::cases() {
 std::vector<Case> Conv2dDb::cases() {
   return {{.name = "small", .op = make_op<Conv2dDb>(), .in = {{{2, 3, 4, 5}}}},
           {.name = "one pixel", .op = make_op<Conv2dDb>(), .in = {{{1, 1, 1, 3}}}},
+          {.name = "several blocks", .op = make_op<Conv2dDb>(), .in = {{{1, 27, 40, 36}}}},
+          {.name = "vectors of 8", .op = make_op<Conv2dDb>(), .in = {{{1, 25, 23, 72}}}},
+          {.name = "vectors of 2", .op = make_op<Conv2dDb>(), .in = {{{2, 3, 4, 6}}}},
           {.name = "benchmark", .op = make_op<Conv2dDb>(), .in = {{{2, 112, 112, 64}}}, .benchmark = true}};
 }
 

@@ -5,7 +5,8 @@
 //   conv2d_dw  dw(o,p,q,c) = sum over n,i',j' of  dy(n,i',j',o) x(n, i' s - a + p, j' s - a + q, c)
 //   conv2d_db  db(o) = sum over n,i',j' of  dy(n,i',j',o)
 //
-// x (N,H,W,I), w (O,kh,kw,I), b (O), y (N,OH,OW,O), stride s, zero padding a, OH = (H + 2a - kh) / s + 1.
+// x (N,H,W,I), w (O,kh,kw,I), b (O), y (N,OH,OW,O); where x, w and y are bf16, b and the sums dw and db are
+// f32. Stride s, zero padding a, OH = (H + 2a - kh) / s + 1.
 // This is cross-correlation, as in Caffe and PyTorch. A deconvolution (transposed convolution) is conv2d_dx:
 // its input plays dy and its weights are stored (in, kh, kw, out).
 #pragma once
