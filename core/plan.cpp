@@ -162,14 +162,12 @@ Choosing choosing_by(const PlanOptions& options) {
   return {options, options.choices ? kernel_environment(options.device) : ""};
 }
 
-// A fusion runs where the options or else the device want it, and where the op has kernels for whatever type
-// the graph's values have.
+// A fusion runs where the options or else the device want it and there is a kernel to do it.
 bool runs(const Fusion& fusion, const PlanOptions& options, Dtype real) {
   const auto given = options.fusions.find(fusion.op);
   const bool by_device = std::count(fusion.devices.begin(), fusion.devices.end(), options.device) > 0;
-  if (!(given == options.fusions.end() ? by_device : given->second)) return false;
-  auto has_kernel = [&](Dtype d) { return !Registry::get().kernels(fusion.op, options.device, d).empty(); };
-  return has_kernel(real) && has_kernel(precise(real));
+  return (given == options.fusions.end() ? by_device : given->second) &&
+         !Registry::get().kernels(fusion.op, options.device, precise(real)).empty();
 }
 
 Graph rewrite(const Graph& original, const PlanOptions& options) {

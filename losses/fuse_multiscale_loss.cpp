@@ -187,11 +187,10 @@ std::vector<Match> find_levels(const Graph& graph) {
     if (node.op->name() != WarpDflow::kName || found.size() == MultiscaleLoss::kMaxLevels) continue;
     std::optional<Match> m = matcher.match(node);
     if (!m) continue;
-    const Spec flow = graph.spec(m->flow), images = graph.spec(m->images);
-    const Match& first = found.empty() ? *m : found.front();
-    const bool alike =
-        flow.dtype == precise(graph.real()) && images.dtype == graph.spec(first.images).dtype &&
-        flow.shape[0] == graph.shape(first.flow)[0] && flow.shape[3] == graph.shape(first.flow)[3];
+    const Spec &flow = graph.spec(m->flow), &first = graph.spec(found.empty() ? m->flow : found.front().flow);
+    const Dtype dtype = precise(graph.real());
+    const bool alike = flow.dtype == dtype && graph.spec(m->images).dtype == dtype &&
+                       flow.shape[0] == first.shape[0] && flow.shape[3] == first.shape[3];
     if (alike) found.push_back(std::move(*m));
   }
   return found;

@@ -52,7 +52,9 @@ Case make_case(const char* name, int64_t batch, int64_t pairs, int64_t reach,
     c.in.push_back({.shape = {batch, l.height, l.width, 2 * pairs},
                     .draw = flow_of_pixels(l.width, pairs, reach, l.level.flow_scale),
                     .precise = true});
-    c.in.push_back({.shape = {batch, l.height, l.width, 3 * (pairs + 1)}, .draw = distant_frames(pairs + 1)});
+    c.in.push_back({.shape = {batch, l.height, l.width, 3 * (pairs + 1)},
+                    .draw = distant_frames(pairs + 1),
+                    .precise = true});
   }
   c.op = make_op<MultiscaleLoss>(std::move(attrs));
   return c;
@@ -95,7 +97,7 @@ std::vector<Spec> MultiscaleLoss::infer(std::span<const Spec> in, Dtype real) co
     const bool fits = f.rank() == 4 && x.rank() == 4 && f[0] == x[0] && f[1] == x[1] && f[2] == x[2] &&
                       f.count() > 0 && f[3] % 2 == 0 && x[3] == 3 * (f[3] / 2 + 1) &&
                       f[0] == in[0].shape[0] && f[3] == in[0].shape[3] && in[2 * l].dtype == precise(real) &&
-                      in[2 * l + 1].dtype == in[1].dtype;
+                      in[2 * l + 1].dtype == precise(real);
     if (!fits) {
       fail(ErrorKind::runtime, {kName, "flow (N,H,W,2K) and images (N,H,W,3(K+1)), N and K the same for all",
                                 in[2 * l].to_string() + " and " + in[2 * l + 1].to_string(), ""});
