@@ -113,7 +113,7 @@ double mean_scale(const CharbonnierAttrs& a, const Tensor& x) {
 float slope_scale(const CharbonnierAttrs& a, const Tensor& x) {
   return static_cast<float>(2 * a.alpha * a.beta * a.beta * mean_scale(a, x));
 }
-bool rows_fit(const Shape& x) { return x[2] * x[3] % 4 == 0 && x.count() <= 0x7fffffff; }
+bool rows_fit(const Shape& x) { return x[2] * x[3] % 4 == 0 && x.count() <= 1 << 30; }
 int64_t sum_bytes(int64_t partials) { return partials * static_cast<int64_t>(sizeof(float)); }
 
 std::optional<Prepared> prepare_charbonnier(const Op&, std::span<const Spec> in, std::span<const Spec>) {

@@ -63,8 +63,9 @@ __device__ __forceinline__ float sum_along(const float* row, int64_t C, const Ta
 // --- plain
 
 // One thread per output, which goes over all its taps, neighbours along channels. Two tents overlap
-// everywhere, in both axes, so each input is loaded four times, of which memory sees one or two.
-// Bytes per output: 4 written, 4 to 8 read per input and output in its ratio.
+// everywhere, in both axes, so each input is loaded four times. Bytes per output: 4 written; per input 16
+// read, of which memory sees 4, or 8 where the rows that two output rows share have left the cache in
+// between.
 __global__ void __launch_bounds__(kBlock) downsample_elements(In x, Axis rows, Axis columns, Out y) {
   const int64_t element = global_thread();
   if (element >= y.N * y.H * y.W * y.C) return;
@@ -87,7 +88,7 @@ constexpr int kGroups = 8;
 constexpr int kManyRows = 8;  // from this ratio on each group has at least two rows of taps
 
 // block: x 32 neighbours of all (column, channel) of an output row, y the groups. grid: x blocks along the
-// row, y output rows of all images. Bytes per output: as the plain version's.
+// row, y output rows of all images. Bytes: as the plain version.
 __global__ void __launch_bounds__(kLanes* kGroups) downsample_rows(In x, Axis rows, Axis columns, Out y) {
   __shared__ float shared[kGroups][kLanes];
   const int lane = static_cast<int>(threadIdx.x), group = static_cast<int>(threadIdx.y);
@@ -117,9 +118,9 @@ constexpr int kStrip = 8;  // output rows
 constexpr int kStripBlock = 128;
 
 // grid: x blocks of neighbours along an output row, y strips, z images. Faster than the plain version because
-// each input row is summed along once, in place of twice (each input is loaded twice), and what is divided to
-// find the place is divided once in a strip. Bytes per output: 4 written, 4.5 read per input and output in
-// its ratio.
+// an input is loaded twice in place of four times, and by one block (rows between two strips by two), and
+// because what is divided to find the place is divided once in a strip. Bytes per output: 4 written; per
+// input 9 read, of which memory sees 4.5.
 __global__ void __launch_bounds__(kStripBlock) downsample_strips(In x, Axis rows, Axis columns, Out y) {
   const int C = static_cast<int>(y.C), width = static_cast<int>(y.W) * C;
   const int element = static_cast<int>(blockIdx.x * kStripBlock + threadIdx.x), c = element % C;
@@ -154,7 +155,7 @@ __global__ void __launch_bounds__(kStripBlock) downsample_strips(In x, Axis rows
 
 // --- how they are started
 
-// Weights must be whole numbers that float holds: true of any image below 2,896 x 2,896.
+// Weights must be whole numbers that float holds: true where in times out is at most 2^23 along both axes.
 std::optional<Prepared> prepare(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
   constexpr int64_t kExact = 1 << 24;
   for (int axis : {1, 2}) {

@@ -19,7 +19,7 @@ __device__ bool valid_pixel(const In& flow, const Border& border, int64_t i, int
 
 // One thread per element, with its differences to the right and downwards; where there is no neighbour the
 // element is its own, which makes the difference 0. Elements of u and v take turns, so a block has two sums.
-// Bytes per element: 4 from memory (12 from the caches).
+// Bytes per element: 4 read from memory (12 from the caches).
 __global__ void __launch_bounds__(kBlock)
     smoothness_elements(In flow, Border border, Penalty rho, float* partials) {
   __shared__ float shared[2 * kBlock / kLanes];
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kBlock)
 
 // One thread per element, which gathers from the up to four differences it is part of: each power is computed
 // twice, by both its elements. rho is even, so its slope as the second operand of a difference is that of the
-// difference the other way round. Bytes per output: 4 written, 4 from memory (20 from the caches).
+// difference the other way round. Bytes per output: 4 written, 4 read from memory (20 from the caches).
 __global__ void __launch_bounds__(kBlock)
     smoothness_dflow_elements(In flow, const float* dloss_u, const float* dloss_v, Border border,
                               Penalty power, float scale, float* dflow) {
@@ -99,9 +99,10 @@ struct Strips {
 };
 
 // grid: x the vectors of a row between the borders, y the strips of rows between the borders, z the images.
-// Faster than the plain version because each element is loaded from memory once, (kStrip + 1) / kStrip times
-// to be exact, and once more from the L1 cache as a right neighbour, in a quarter of the load instructions
-// for each. Each power is computed once, as there. Bytes per element: 4.5 between the borders, 0 in them.
+// Faster than the plain version because an element is loaded as its own and as the neighbour below in one
+// (and a second time by the strip above, if it is in its first row), and as the right neighbour once more,
+// from the L1 cache; each by a quarter of the instructions, and without divisions. Each power is computed
+// once, as there. Bytes per element: 4.5 read between the borders, 0 in them.
 __global__ void __launch_bounds__(kStripBlock)
     smoothness_strips(const float* flow, Strips s, Penalty rho, float* partials) {
   __shared__ float shared[2 * kStripBlock / kLanes];
@@ -143,8 +144,9 @@ __device__ __forceinline__ Float4 slopes(const Float4& a, const Float4& b, const
 // opposite signs to both its elements: downwards in a register of the same thread, to the right through
 // shared memory. The first threads of a block, one pixel's worth, have no output: they compute the slopes to
 // the right of the block's left neighbour. So an output costs 2.2 powers (C = 20) where the plain version
-// takes 4, and powers, of which the special function unit does few at a time, are what bounds it.
-// Bytes per output: 4 written, 4.7 from memory.
+// takes 4; and at 8 bytes an output 4 powers take the special function unit about as long as memory takes.
+// Bytes per output: 4 written, 5.2 read (10 rows for 8 of output, 128 threads for 123), of which memory sees
+// 4 where strips that share rows run at the same time.
 __global__ void __launch_bounds__(kStripBlock)
     smoothness_dflow_strips(const float* flow, const float* dloss_u, const float* dloss_v, Strips s,
                             Penalty power, float scale, float* dflow) {
@@ -229,7 +231,7 @@ void smoothness_dflow(const KernelArgs& args) {
 }
 
 bool strips_fit(const Shape& flow) {
-  return flow[3] % 4 == 0 && flow[3] / 4 <= kStripBlock / 2 && flow.count() <= 0x7fffffff && flow[0] <= 65535;
+  return flow[3] % 4 == 0 && flow[3] / 4 <= kStripBlock / 2 && flow.count() <= 1 << 30 && flow[0] <= 65535;
 }
 
 dim3 forward_grid(const Shape& flow, const CharbonnierAttrs& a) {

@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(kBlock)
 // the k-th of the six. (Lanes as pixels and sums by shuffles would take 30 shuffles a channel and window,
 // more than all its arithmetic: 64 pixels are only two a lane.)
 
-constexpr int kSums8 = kWindow * kLanes;
+constexpr int kRowsBlock = kLanes * kWindow;
 
 struct Images {
   const float *x, *y;
@@ -193,7 +193,7 @@ struct WindowRow {
   }
 };
 
-// The sums over the whole window, to all its threads. shared: kSums 8 rows of 32 lanes.
+// The sums over the whole window, to all its threads. shared: a number for each sum and thread.
 __device__ __forceinline__ Sums window_sums(const WindowRow& row, const Weights& weights, float down,
                                             float (*shared)[kWindow][kLanes]) {
   const int lane = static_cast<int>(threadIdx.x), p = static_cast<int>(threadIdx.y);
@@ -216,7 +216,7 @@ __device__ __forceinline__ Sums window_sums(const WindowRow& row, const Weights&
 }
 
 // grid: x lanes of a row of windows, y rows of windows of all images. Bytes per pixel and channel: 8 read.
-__global__ void __launch_bounds__(kSums8) ssim_rows(Images in, Weights weights, float* partials) {
+__global__ void __launch_bounds__(kRowsBlock) ssim_rows(Images in, Weights weights, float* partials) {
   __shared__ float shared[kSums][kWindow][kLanes];
   const WindowRow row(in);
   const Sums sums = window_sums(row, weights, weights.of_row(static_cast<int>(threadIdx.y)), shared);
@@ -227,7 +227,7 @@ __global__ void __launch_bounds__(kSums8) ssim_rows(Images in, Weights weights, 
 }
 
 // The same grid. Bytes per output: 4 written, 8 read.
-__global__ void __launch_bounds__(kSums8)
+__global__ void __launch_bounds__(kRowsBlock)
     ssim_dx_rows(const float* dloss, Images in, Weights weights, float scale, float* dx) {
   __shared__ float shared[kSums][kWindow][kLanes];
   const WindowRow row(in);
@@ -270,13 +270,11 @@ void ssim_dx(const KernelArgs& args) {
          slope_scale(args.in[1]), args.out[0]);
 }
 
-const dim3 kRowsBlock(kLanes, kWindow);
-
 dim3 rows_grid(const Shape& x) {
   return {blocks_for(ssim_windows(x[2]) * x[3], kLanes), static_cast<unsigned>(x[0] * ssim_windows(x[1]))};
 }
 
-bool rows_fit(const Shape& x) { return x.count() <= 0x7fffffff && x[0] * ssim_windows(x[1]) <= 65535; }
+bool rows_fit(const Shape& x) { return x.count() <= 1 << 30 && x[0] * ssim_windows(x[1]) <= 65535; }
 
 std::optional<Prepared> prepare_ssim_rows(const Op&, std::span<const Spec> in, std::span<const Spec>) {
   if (!rows_fit(in[0].shape)) return std::nullopt;
@@ -286,8 +284,8 @@ std::optional<Prepared> prepare_ssim_rows(const Op&, std::span<const Spec> in, s
 
 void ssim_by_rows(const KernelArgs& args) {
   const dim3 grid = rows_grid(args.in[0].shape);
-  launch(ssim_rows, {.grid = grid, .block = kRowsBlock}, args.stream, Images(args.in[0], args.in[1]),
-         Weights(args.attrs<Ssim>()), static_cast<float*>(args.workspace));
+  launch(ssim_rows, {.grid = grid, .block = dim3(kLanes, kWindow)}, args.stream,
+         Images(args.in[0], args.in[1]), Weights(args.attrs<Ssim>()), static_cast<float*>(args.workspace));
   add_up(args, static_cast<int64_t>(grid.x) * grid.y);
 }
 
@@ -297,7 +295,7 @@ std::optional<Prepared> prepare_ssim_dx_rows(const Op&, std::span<const Spec> in
 }
 
 void ssim_dx_by_rows(const KernelArgs& args) {
-  launch(ssim_dx_rows, {.grid = rows_grid(args.in[1].shape), .block = kRowsBlock}, args.stream,
+  launch(ssim_dx_rows, {.grid = rows_grid(args.in[1].shape), .block = dim3(kLanes, kWindow)}, args.stream,
          args.in[0].as<float>(), Images(args.in[1], args.in[2]), Weights(args.attrs<SsimDx>()),
          slope_scale(args.in[1]), args.out[0].as<float>());
 }
