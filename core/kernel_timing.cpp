@@ -177,7 +177,8 @@ class Bench {
                    .in = in_,
                    .out = out_,
                    .workspace = workspace_.data(),
-                   .prepared = c.prepared.state.get()});
+                   .prepared = c.prepared.state.get(),
+                   .stream = device_.stream()});
     device_.synchronize();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }

@@ -8,13 +8,15 @@ namespace millrace {
 void register_ops(Registry& registry);  // generated
 namespace cpu {
 void register_kernels(Registry& registry);  // generated
-}
+void register_device(Registry& registry);
+}  // namespace cpu
 
 Registry& Registry::mutable_registry() {
   static Registry registry = [] {
     Registry r;
     register_ops(r);
     cpu::register_kernels(r);
+    cpu::register_device(r);
     return r;
   }();
   return registry;
@@ -37,6 +39,11 @@ std::vector<const Kernel*> Registry::kernels(std::string_view op, std::string_vi
   std::stable_sort(found.begin(), found.end(),
                    [](const Kernel* a, const Kernel* b) { return a->preference > b->preference; });
   return found;
+}
+
+void Registry::add_backend(Backend backend) {
+  std::erase_if(backends_, [&](const Backend& b) { return b.name == backend.name; });
+  backends_.push_back(std::move(backend));
 }
 
 Layout Registry::weight_layout(const std::string& device, const Spec& weights) const {

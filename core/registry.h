@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/device.h"
 #include "core/op.h"
 #include "core/tensor.h"
 
@@ -101,6 +102,10 @@ class Registry {
   const std::deque<Kernel>& all_kernels() const { return kernels_; }
   std::vector<std::string> devices() const;
 
+  // In place of one of that name, if there is one.
+  void add_backend(Backend backend);
+  const std::deque<Backend>& backends() const { return backends_; }
+
   // How convolution weights (O,kh,kw,I) of real numbers best lie in the State for a device's kernels; dense
   // where nothing else was said.
   using WeightLayoutFn = Layout (*)(const Spec& weights);
@@ -113,6 +118,7 @@ class Registry {
  private:
   std::vector<OpEntry> ops_;
   std::deque<Kernel> kernels_;  // plans point into it
+  std::deque<Backend> backends_;
   std::string family_;
   std::vector<Fusion> fusions_;
   std::map<std::string, WeightLayoutFn> weights_;

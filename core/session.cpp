@@ -1,5 +1,6 @@
 #include "core/session.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -8,7 +9,41 @@ namespace {
 
 constexpr uint8_t kPoison = 0xff;  // as bytes of a float or double: NaN
 
+int64_t largest_input(const Plan& plan) {
+  int64_t bytes = 0;
+  for (const auto& [name, v] : plan.inputs)
+    bytes = std::max(bytes, plan.specs[static_cast<size_t>(v.id)].bytes());
+  return bytes;
+}
+
+std::string describe_step(const PlanStep& step) {
+  return "node " + step.name + " (" + std::string(step.op->name()) + ", version " + step.kernel->version +
+         ")";
+}
+
+[[noreturn]] void fail_at(const std::string& where, const Error& e) {
+  throw Error(e.kind(), where + ": " + e.what());
+}
+
 }  // namespace
+
+MemoryNeed memory_need(const std::vector<const Plan*>& plans, const State& state) {
+  MemoryNeed need;
+  std::map<std::string, int64_t> buffers;
+  int64_t largest = 0;
+  for (const Plan* plan : plans) {
+    need.arena = std::max(need.arena, plan->arena_bytes);
+    for (const auto& [name, v] : plan->inputs)
+      need.inputs += align_up(plan->specs[static_cast<size_t>(v.id)].bytes());
+    largest = std::max(largest, largest_input(*plan));
+    for (const auto& [name, spec] : plan->state) {
+      if (!state.has(name)) buffers[name] = std::max(buffers[name], align_up(spec.bytes()));
+    }
+  }
+  for (const auto& [name, bytes] : buffers) need.state += bytes;
+  need.staging = state.device().staging_bytes(largest);
+  return need;
+}
 
 std::string BadNode::to_string() const {
   return node + ", output " + std::to_string(output) + ", element " + std::to_string(element) + ": " +
@@ -59,7 +94,11 @@ Session::Session(Plan plan, State& state, SessionOptions options)
       state_(state),
       device_(state.device()),
       poison_(options.poison),
+      wait_for_nodes_(options.wait_for_nodes),
       arena_(nullptr) {
+  MemoryNeed need = memory_need({&plan_}, state_);
+  if (options.arena) need.arena = 0;
+  require_memory(device_, need);
   for (const auto& [name, spec] : plan_.state) {
     if (!state_.has(name)) {
       state_.create(name, spec.dtype, spec.shape[0]);
@@ -78,6 +117,7 @@ Session::Session(Plan plan, State& state, SessionOptions options)
   for (const auto& [name, v] : plan_.inputs)
     input_bytes += align_up(plan_.specs[static_cast<size_t>(v.id)].bytes());
   inputs_ = Memory(device_, input_bytes);
+  device_.reserve_input(largest_input(plan_));
   device_.fill_bytes(inputs_.data(), 0, input_bytes);
   bind();
 }
@@ -110,7 +150,8 @@ void Session::bind() {
                     .in = {operand, step.in.size()},
                     .out = {operand + step.in.size(), step.out.size()},
                     .workspace = step.prepared.workspace_bytes ? arena_ + step.workspace_offset : nullptr,
-                    .prepared = step.prepared.state.get()};
+                    .prepared = step.prepared.state.get(),
+                    .stream = device_.stream()};
     operand += step.in.size() + step.out.size();
     launches_.push_back({step.kernel->run, args});
   }
@@ -124,7 +165,7 @@ void Session::set_bytes(const std::string& name, const void* values, int64_t cou
           std::to_string(t.count()) + " x " + std::string(name_of(t.dtype)) + " " + t.shape.to_string(),
           std::to_string(count) + " x " + std::string(name_of(dtype)), ""});
   }
-  device_.upload(t.data, values, t.bytes());
+  device_.upload_input(t.data, values, t.bytes());
 }
 
 void Session::set_scalar(const std::string& input, double value) {
@@ -145,13 +186,39 @@ const Tensor& Session::tensor(const std::map<std::string, Value>& names, const s
   fail(ErrorKind::runtime, {"session", std::string("an ") + what + " among " + known, "'" + name + "'", ""});
 }
 
+void Session::launch(size_t step) {
+  try {
+    launches_[step].run(launches_[step].args);
+  } catch (const Error& e) {
+    fail_at(describe_step(plan_.steps[step]), e);
+  }
+}
+
+void Session::synchronize(size_t step) {
+  try {
+    device_.synchronize();
+  } catch (const Error& e) {
+    fail_at(describe_step(plan_.steps[step]), e);
+  }
+}
+
+// A device that works beside the host tells of a kernel's fault only when it is waited for.
 void Session::run() {
   if (poison_) device_.fill_bytes(arena_, kPoison, plan_.arena_bytes);
   for (size_t k = 0; k < launches_.size(); ++k) {
     launch(k);
+    if (wait_for_nodes_) synchronize(k);
     if (poison_) poison_dead(static_cast<int64_t>(k));
   }
-  device_.synchronize();
+  if (launches_.empty()) return device_.synchronize();
+  try {
+    device_.synchronize();
+  } catch (const Error& e) {
+    fail_at("one of " + std::to_string(launches_.size()) + " nodes from " + plan_.steps.front().name +
+                " to " + plan_.steps.back().name +
+                " (--wait-for-nodes, SessionOptions::wait_for_nodes, tells which)",
+            e);
+  }
 }
 
 void Session::poison_dead(int64_t after_step) {
@@ -163,7 +230,7 @@ void Session::poison_dead(int64_t after_step) {
 std::optional<BadNode> Session::run_checked() {
   for (size_t k = 0; k < launches_.size(); ++k) {
     launch(k);
-    device_.synchronize();
+    synchronize(k);
     for (size_t o = 0; o < launches_[k].args.out.size(); ++o) {
       Tensor host = launches_[k].args.out[o];
       host.shape = {plan_.specs[static_cast<size_t>(plan_.steps[k].out[o].id)].elements()};
@@ -186,7 +253,7 @@ std::vector<double> Session::run_timed() {
   for (size_t k = 0; k < launches_.size(); ++k) {
     const auto start = std::chrono::steady_clock::now();
     launch(k);
-    device_.synchronize();
+    synchronize(k);
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   return seconds;

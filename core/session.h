@@ -1,5 +1,5 @@
 // Session: a plan with memory behind it. Write inputs, run(), read outputs, as often as you like; run()
-// allocates nothing.
+// allocates nothing. Before it allocates, the constructor asks whether the device has as much.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,13 @@ struct SessionOptions {
   Memory* arena = nullptr;
   // Tests: fills whatever is not live with NaN, so that a read of dead or never written memory shows.
   bool poison = false;
+  // Waits after each node, so that a fault of the device while a node runs names it. Slow.
+  bool wait_for_nodes = false;
 };
+
+// What sessions of these plans take of the device that does not have it yet: one arena, the State and each
+// plan's inputs.
+MemoryNeed memory_need(const std::vector<const Plan*>& plans, const State& state);
 
 // A value that is not finite, found by run_checked().
 struct BadNode {
@@ -69,13 +75,14 @@ class Session {
   const Tensor& tensor(const std::map<std::string, Value>& names, const std::string& name,
                        const char* what) const;
   void bind();
-  void launch(size_t step) { launches_[step].run(launches_[step].args); }
+  void launch(size_t step);
+  void synchronize(size_t step);
   void poison_dead(int64_t after_step);
 
   Plan plan_;
   State& state_;
   Device& device_;
-  bool poison_;
+  bool poison_, wait_for_nodes_;
   Memory own_arena_, inputs_;
   char* arena_;                   // own or shared; a pointer to the bytes, so that a Session can be moved
   std::vector<Tensor> values_;    // per value of the plan

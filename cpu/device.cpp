@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "core/registry.h"
 
 namespace millrace {
 namespace {
@@ -64,9 +65,17 @@ class CpuDevice final : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> make_device(const std::string& name) {
-  if (name == "cpu" || name == "auto") return std::make_unique<CpuDevice>();
-  fail(ErrorKind::device, {"--device", "auto or cpu", "'" + name + "'", "this build has no other device"});
+namespace cpu {
+
+void register_device(Registry& registry) {
+  registry.add_backend(
+      {.name = "cpu",
+       .find =
+           [] {
+             return FoundDevices{.devices = {{.name = "cpu", .description = CpuDevice().description()}}};
+           },
+       .make = [](std::optional<int>) -> std::unique_ptr<Device> { return std::make_unique<CpuDevice>(); }});
 }
 
+}  // namespace cpu
 }  // namespace millrace
