@@ -60,11 +60,12 @@ __device__ __forceinline__ int64_t global_thread() {
 
 #ifdef MILLRACE_CUDA_SIM
 
-// Runs kernel(args...) for every thread of the grid, and returns when all are done: a stream has no meaning
-// here. Throws Error(device) for whatever cuda/sim/simulator.h finds wrong. Between sim::begin_recording and
-// sim::end_recording the launch is recorded in place of being run.
+// Runs kernel(args...) for every thread of the grid, and returns when all are done. The stream may be one of
+// sim::SimDriver, which then first does what was queued there. Throws Error(device) for whatever
+// cuda/sim/simulator.h finds wrong. Between sim::begin_recording and sim::end_recording the launch is
+// recorded in place of being run.
 template <class... Params, class... Args>
-void launch(void (*kernel)(Params...), const LaunchShape& shape, void* /*stream*/, Args&&... args) {
+void launch(void (*kernel)(Params...), const LaunchShape& shape, void* stream, Args&&... args) {
   static_assert((!std::is_reference_v<Params> && ...), "a kernel takes its arguments by value");
   std::tuple<Params...> copies(std::forward<Args>(args)...);
   sim::submit({.kernel = reinterpret_cast<const void*>(kernel),
@@ -72,6 +73,7 @@ void launch(void (*kernel)(Params...), const LaunchShape& shape, void* /*stream*
                .block = shape.block,
                .shared_bytes = shape.shared_bytes,
                .large_shared = shape.large_shared,
+               .stream = stream,
                .where = shape.where,
                .thread = [kernel, copies = std::move(copies)] { std::apply(kernel, copies); }});
 }

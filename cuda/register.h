@@ -1,16 +1,19 @@
-// The CUDA kernels of all ops, for programs that link the library that has them: generated from the .cu
-// files' names.
+// The CUDA kernels of all ops and the devices that run them, for programs that link the library that has
+// them.
 #pragma once
 
 namespace millrace {
 
 class Registry;
 
-namespace cuda_sim {  // millrace_cuda_sim
-void register_kernels(Registry& registry);
-}
+namespace cuda_sim {                        // millrace_cuda_sim
+void register_kernels(Registry& registry);  // generated from the .cu files' names
+// Kernels, and the device "cuda-sim".
+void register_backend(Registry& registry);
+}  // namespace cuda_sim
 namespace cuda {  // millrace_cuda
 void register_kernels(Registry& registry);
-}
+void register_backend(Registry& registry);
+}  // namespace cuda
 
 }  // namespace millrace

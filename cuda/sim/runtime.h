@@ -26,6 +26,7 @@ struct Launch {
   dim3 grid, block;
   size_t shared_bytes;
   bool large_shared;
+  void* stream;  // of the SimDriver; null: none
   std::source_location where;
   std::function<void()> thread;  // runs one thread of the kernel; owns the arguments
 };

@@ -1,0 +1,363 @@
+#include "cuda/sim/driver_sim.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+
+#include "core/device.h"
+#include "core/error.h"
+#include "cuda/sim/simulator.h"
+
+namespace millrace::sim {
+namespace {
+
+struct Known {
+  int code;
+  const char* name;
+  const char* text;
+};
+// CUDA 13's words.
+constexpr std::array kKnown = {
+    Known{kCudaInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    Known{kCudaOutOfMemory, "cudaErrorMemoryAllocation", "out of memory"},
+    Known{kCudaInitializationError, "cudaErrorInitializationError", "initialization error"},
+    Known{kCudaStubLibrary, "cudaErrorStubLibrary", "CUDA driver is a stub library"},
+    Known{kCudaInsufficientDriver, "cudaErrorInsufficientDriver",
+          "CUDA driver version is insufficient for CUDA runtime version"},
+    Known{kCudaDevicesUnavailable, "cudaErrorDevicesUnavailable",
+          "CUDA-capable device(s) is/are busy or unavailable"},
+    Known{kCudaNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    Known{kCudaInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    Known{kCudaNoKernelImage, "cudaErrorNoKernelImageForDevice",
+          "no kernel image is available for execution on the device"},
+    Known{kCudaEccUncorrectable, "cudaErrorECCUncorrectable", "uncorrectable ECC error encountered"},
+    Known{kCudaUnsupportedPtx, "cudaErrorUnsupportedPtxVersion",
+          "the provided PTX was compiled with an unsupported toolchain."},
+    Known{kCudaIllegalAddress, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
+    Known{kCudaLaunchOutOfResources, "cudaErrorLaunchOutOfResources",
+          "too many resources requested for launch"},
+    Known{kCudaLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    Known{kCudaSystemNotReady, "cudaErrorSystemNotReady", "system not yet initialized"},
+    Known{kCudaDriverMismatch, "cudaErrorSystemDriverMismatch",
+          "system has unsupported display driver / cuda driver combination"},
+    Known{kCudaUnknown, "cudaErrorUnknown", "unknown error"},
+};
+
+template <class Find> CudaStatus known_status(Find find) {
+  const auto found = std::find_if(kKnown.begin(), kKnown.end(), find);
+  return found == kKnown.end() ? CudaStatus{kCudaUnknown, "cudaErrorUnknown", "unknown error"}
+                               : CudaStatus{found->code, found->name, found->text};
+}
+CudaStatus status_of(int code) {
+  return known_status([&](const Known& k) { return k.code == code; });
+}
+CudaStatus status_named(const std::string& name) {
+  return known_status([&](const Known& k) { return name == k.name; });
+}
+
+// The context is gone after these.
+bool ends_context(int code) {
+  return code == kCudaIllegalAddress || code == kCudaLaunchFailure || code == kCudaEccUncorrectable;
+}
+
+}  // namespace
+
+CudaProperties simulated_gpu() {
+  return {.name = "simulated GPU on the CPU",
+          .major = 9,
+          .minor = 0,
+          .multiprocessors = 0,
+          .memory_bytes = int64_t{64} << 30};
+}
+
+// Work [done, queued) waits.
+struct SimDriver::Stream {
+  SimDriver* driver = nullptr;
+  std::deque<std::function<void()>> works = {};
+  int64_t done = 0;
+
+  int64_t queued() const { return done + static_cast<int64_t>(works.size()); }
+  // What the simulator finds wrong in a recorded kernel ends the context.
+  void settle(int64_t until) {
+    while (done < until) {
+      const std::function<void()> work = std::move(works.front());
+      works.pop_front();
+      ++done;
+      try {
+        if (driver->broken_.ok()) work();
+      } catch (const Error& e) {
+        driver->broken_ = {kCudaLaunchFailure, "cudaErrorLaunchFailure", e.what()};
+      }
+    }
+  }
+  void settle() { settle(queued()); }
+};
+
+// All work before `until` on the stream.
+struct SimDriver::Event {
+  Stream* stream = nullptr;
+  int64_t until = 0;
+};
+
+struct SimDriver::Graph {
+  Recording recording;
+};
+
+SimDriver::SimDriver(SimMachine machine) : machine_(std::move(machine)) {
+  sim::before_launch = &SimDriver::before_launch;
+}
+
+SimDriver::~SimDriver() {
+  for (const auto& [memory, bytes] : memory_) std::free(memory);
+  for (Stream* stream : streams_) delete stream;
+  for (Event* event : events_) delete event;
+  for (Graph* graph : graphs_) delete graph;
+}
+
+void SimDriver::inject(const SimFault& fault) {
+  faults_.push_back({fault.call, calls(fault.call) + fault.nth, fault.name});
+}
+
+int64_t SimDriver::calls(const std::string& name) const {
+  const auto found = calls_.find(name);
+  return found == calls_.end() ? 0 : found->second;
+}
+
+int64_t SimDriver::alive() const {
+  return static_cast<int64_t>(memory_.size() + streams_.size() + events_.size() + graphs_.size());
+}
+
+CudaStatus SimDriver::enter(const std::string& call) {
+  const int64_t number = ++calls_[call];
+  if (!broken_.ok()) return broken_;
+  for (const SimFault& fault : faults_) {
+    if (fault.call != call || fault.nth != number) continue;
+    const CudaStatus status = status_named(fault.name);
+    if (ends_context(status.code)) broken_ = status;
+    return status;
+  }
+  return {};
+}
+
+// A launch is refused in the words of cuda/launch.cuh.
+void SimDriver::before_launch(const Launch& launch) {
+  if (!launch.stream) return;
+  Stream& stream = *static_cast<Stream*>(launch.stream);
+  CudaStatus status = stream.driver->enter("launch");
+  if (status.ok()) {
+    stream.settle();
+    status = stream.driver->broken_;
+  }
+  if (!status.ok()) {
+    fail(ErrorKind::device, {.where = kernel_name(launch.kernel) + " at " + launch.where.file_name() + ":" +
+                                      std::to_string(launch.where.line()),
+                             .expected = "cudaLaunchKernel to succeed",
+                             .got = status.name + ": " + status.text,
+                             .hint = ""});
+  }
+}
+
+void SimDriver::run_on(void* stream, std::function<void()> work) {
+  if (stream) static_cast<Stream*>(stream)->settle();
+  submit(std::move(work));
+}
+
+CudaStatus SimDriver::versions(int& driver, int& runtime) {
+  driver = machine_.driver_version;
+  runtime = machine_.runtime_version;
+  return enter("versions");
+}
+
+CudaStatus SimDriver::device_count(int& count) {
+  count = machine_.gpus;
+  return enter("device_count");
+}
+
+CudaStatus SimDriver::properties(int device, CudaProperties& properties) {
+  properties = machine_.gpu;
+  const CudaStatus status = enter("properties");
+  return status.ok() && device >= machine_.gpus ? status_of(kCudaInvalidDevice) : status;
+}
+
+CudaStatus SimDriver::use_device(int) { return enter("use_device"); }
+
+CudaStatus SimDriver::memory_info(int64_t& free, int64_t& total) {
+  free = machine_.gpu.memory_bytes - allocated_;
+  total = machine_.gpu.memory_bytes;
+  return enter("memory_info");
+}
+
+CudaStatus SimDriver::take(void*& memory, int64_t bytes) {
+  void* taken = nullptr;
+  if (::posix_memalign(&taken, kAlignment, static_cast<size_t>(std::max<int64_t>(bytes, 1))) != 0)
+    return status_of(kCudaOutOfMemory);
+  memory_[taken] = bytes;
+  memory = taken;
+  return {};
+}
+
+// As in CUDA, what is queued is done first.
+CudaStatus SimDriver::give_back(void* memory) {
+  for (Stream* stream : streams_) stream->settle();
+  if (memory_.erase(memory) == 0) return status_of(kCudaInvalidValue);
+  std::free(memory);
+  return {};
+}
+
+CudaStatus SimDriver::allocate(void*& memory, int64_t bytes) {
+  CudaStatus status = enter("allocate");
+  if (!status.ok()) return status;
+  if (allocated_ + bytes > machine_.gpu.memory_bytes) return status_of(kCudaOutOfMemory);
+  status = take(memory, bytes);
+  if (status.ok()) allocated_ += bytes;
+  return status;
+}
+
+CudaStatus SimDriver::release(void* memory) {
+  const CudaStatus status = enter("release");
+  if (!status.ok()) return status;
+  if (const auto found = memory_.find(memory); found != memory_.end()) allocated_ -= found->second;
+  return give_back(memory);
+}
+
+CudaStatus SimDriver::allocate_pinned(void*& memory, int64_t bytes) {
+  const CudaStatus status = enter("allocate_pinned");
+  return status.ok() ? take(memory, bytes) : status;
+}
+
+CudaStatus SimDriver::release_pinned(void* memory) {
+  const CudaStatus status = enter("release_pinned");
+  return status.ok() ? give_back(memory) : status;
+}
+
+// While a recording goes on, work is part of it.
+CudaStatus SimDriver::queue(const std::string& call, void* stream, std::function<void()> work) {
+  const CudaStatus status = enter(call);
+  if (!status.ok()) return status;
+  if (recording())
+    submit(std::move(work));
+  else
+    static_cast<Stream*>(stream)->works.push_back(std::move(work));
+  return {};
+}
+
+namespace {
+
+std::function<void()> copying(void* to, const void* from, int64_t bytes) {
+  return [=] { std::memcpy(to, from, static_cast<size_t>(bytes)); };
+}
+
+}  // namespace
+
+CudaStatus SimDriver::copy_in(void* to, const void* from, int64_t bytes, void* stream) {
+  return queue("copy_in", stream, copying(to, from, bytes));
+}
+
+CudaStatus SimDriver::copy_out(void* to, const void* from, int64_t bytes, void* stream) {
+  return queue("copy_out", stream, copying(to, from, bytes));
+}
+
+CudaStatus SimDriver::copy_within(void* to, const void* from, int64_t bytes, void* stream) {
+  return queue("copy_within", stream, copying(to, from, bytes));
+}
+
+CudaStatus SimDriver::fill(void* memory, uint8_t value, int64_t bytes, void* stream) {
+  return queue("fill", stream, [=] { std::memset(memory, value, static_cast<size_t>(bytes)); });
+}
+
+CudaStatus SimDriver::create_stream(void*& stream) {
+  const CudaStatus status = enter("create_stream");
+  if (status.ok()) stream = *streams_.insert(new Stream{this}).first;
+  return status;
+}
+
+CudaStatus SimDriver::destroy_stream(void* stream) {
+  const CudaStatus status = enter("destroy_stream");
+  if (!status.ok()) return status;
+  auto* gone = static_cast<Stream*>(stream);
+  gone->settle();
+  for (Event* event : events_) {
+    if (event->stream == gone) event->stream = nullptr;
+  }
+  streams_.erase(gone);
+  delete gone;
+  return {};
+}
+
+CudaStatus SimDriver::synchronize_stream(void* stream) {
+  const CudaStatus status = enter("synchronize_stream");
+  if (!status.ok()) return status;
+  static_cast<Stream*>(stream)->settle();
+  return broken_;
+}
+
+CudaStatus SimDriver::create_event(void*& event) {
+  const CudaStatus status = enter("create_event");
+  if (status.ok()) event = *events_.insert(new Event).first;
+  return status;
+}
+
+CudaStatus SimDriver::destroy_event(void* event) {
+  const CudaStatus status = enter("destroy_event");
+  if (!status.ok()) return status;
+  events_.erase(static_cast<Event*>(event));
+  delete static_cast<Event*>(event);
+  return {};
+}
+
+CudaStatus SimDriver::record_event(void* event, void* stream) {
+  const CudaStatus status = enter("record_event");
+  auto* on = static_cast<Stream*>(stream);
+  if (status.ok()) *static_cast<Event*>(event) = {on, on->queued()};
+  return status;
+}
+
+CudaStatus SimDriver::wait_event(void* stream, void* event) {
+  const CudaStatus status = enter("wait_event");
+  const Event awaited = *static_cast<Event*>(event);
+  if (status.ok() && awaited.stream) {
+    static_cast<Stream*>(stream)->works.push_back([awaited] { awaited.stream->settle(awaited.until); });
+  }
+  return status;
+}
+
+CudaStatus SimDriver::synchronize_event(void* event) {
+  const CudaStatus status = enter("synchronize_event");
+  const Event awaited = *static_cast<Event*>(event);
+  if (!status.ok() || !awaited.stream) return status;
+  awaited.stream->settle(awaited.until);
+  return broken_;
+}
+
+CudaStatus SimDriver::begin_capture(void* stream) {
+  const CudaStatus status = enter("begin_capture");
+  if (!status.ok()) return status;
+  static_cast<Stream*>(stream)->settle();
+  begin_recording();
+  return {};
+}
+
+CudaStatus SimDriver::end_capture(void*, void*& graph) {
+  Recording recorded = end_recording();
+  const CudaStatus status = enter("end_capture");
+  if (status.ok()) graph = *graphs_.insert(new Graph{std::move(recorded)}).first;
+  return status;
+}
+
+CudaStatus SimDriver::launch_graph(void* graph, void* stream) {
+  return queue("launch_graph", stream,
+               [recorded = static_cast<Graph*>(graph)] { recorded->recording.replay(); });
+}
+
+CudaStatus SimDriver::destroy_graph(void* graph) {
+  const CudaStatus status = enter("destroy_graph");
+  if (!status.ok()) return status;
+  for (Stream* stream : streams_) stream->settle();
+  graphs_.erase(static_cast<Graph*>(graph));
+  delete static_cast<Graph*>(graph);
+  return {};
+}
+
+}  // namespace millrace::sim
