@@ -3,6 +3,7 @@
 
 #include "apps/flow/program.h"
 #include "apps/flow/settings.h"
+#include "apps/support/backends.h"
 #include "apps/support/program.h"
 
 namespace millrace {
@@ -82,7 +83,7 @@ void declare(CLI::App& app, FlowSettings& s) {
       ->group("Error");
   app.add_option("--epe-border", s.border, "pixels at each edge left out of the errors")->group("Error");
   app.add_option("--threads", s.threads, "of computation; 0: one a core")->group("Machine");
-  app.add_option("--device", s.device, "auto or cpu")->group("Machine");
+  app.add_option("--device", s.device, kDeviceHelp)->group("Machine");
   app.add_option("--kernels", s.kernels,
                  "heuristic: by rules; measure: the fastest, timed before the first step")
       ->group("Machine");

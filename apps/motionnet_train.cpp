@@ -99,7 +99,7 @@ TrainConfig resume_config(Arguments& a) {
   const std::set<std::string> free = {"iterations",       "max_seconds",    "loader_threads",
                                       "threads",          "device",         "checkpoint_every",
                                       "keep_checkpoints", "validate_every", "pictures_every",
-                                      "validation_clips", "epe_border"};
+                                      "validation_clips", "epe_border",     "wait_for_nodes"};
   const std::set<std::string> places = {"data", "validation", "data_root"};
   const OptionTable was = stored.options(), is = config.options();
   for (size_t k = 0; k < was.size(); ++k) {
@@ -144,7 +144,7 @@ int validate(const Arguments& a, const TrainConfig& config) {
   const SafetensorsReader file = open_weights(a, config);
   const auto device = make_device(config.device);
   State state(*device);
-  ParamStore params("cpu");
+  ParamStore params(device->name());
   KernelSettings kernels(config, std::nullopt);
   const PlanOptions options = kernels.plan_options(device->name());
   plan_validation(config, params, options);  // names the parameters
@@ -171,9 +171,10 @@ int validate(const Arguments& a, const TrainConfig& config) {
 }
 
 int print_plan(const Arguments& a, const TrainConfig& config) {
-  ParamStore params("cpu");
+  const auto device = make_device(config.device);
+  ParamStore params(device->name());
   KernelSettings kernels(config, a.run.resume ? std::optional(a.run.out) : std::nullopt);
-  const PlanOptions options = kernels.plan_options(make_device(config.device)->name());
+  const PlanOptions options = kernels.plan_options(device->name());
   fmt::print("{}", plans_to_string(plan_training(config, params, options)));
   kernels.finish();
   return 0;

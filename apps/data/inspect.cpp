@@ -64,18 +64,34 @@ void declare_inspect(CLI::App& app, InspectArguments& a) {
       "  millrace-data inspect runs/holiday\n"
       "  millrace-data inspect runs/holiday/checkpoints/step_000500 --stats\n"
       "  millrace-data inspect trainlist01.txt flow/holiday/flow_00001.flo --json\n"
+      "  millrace-data inspect --device\n"
       "exit codes: 0 done, 2 usage, 3 a file is broken or of no known kind");
   app.add_option(
-         "path", a.paths,
-         "runs, checkpoints, .safetensors files, plan.txt, lists, videos, folders of frames, images, flow,\n"
-         "folders that motionnet-flow wrote")
-      ->required();
+      "path", a.paths,
+      "runs, checkpoints, .safetensors files, plan.txt, lists, videos, folders of frames, images, flow,\n"
+      "folders that motionnet-flow wrote");
+  app.add_flag("--device", a.device,
+               "what --device of the other programs can be here, and why a GPU cannot be used");
   app.add_flag("--stats", a.stats,
                "of tensors: least, largest, mean, root of the mean square, number of values not finite");
   app.add_flag("--json", a.json, "one line of JSON for each path");
 }
 
+namespace {
+
+void print_json(const ordered_json& json) {
+  std::cout << json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << "\n";
+}
+
+}  // namespace
+
 int run_inspect(const InspectArguments& a) {
+  if (a.paths.empty() && !a.device)
+    fail(ErrorKind::usage, {"inspect", "a path, or --device", "none", "millrace-data inspect --help"});
+  if (a.device) {
+    const ordered_json json = inspect_devices();
+    a.json ? print_json(json) : print_devices(json);
+  }
   int64_t failed = 0;
   for (const std::string& path : a.paths) {
     try {
@@ -83,7 +99,7 @@ int run_inspect(const InspectArguments& a) {
       const Inspector inspector = inspector_for(path);
       const ordered_json json = inspector.inspect(options);
       if (a.json) {
-        std::cout << json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << "\n";
+        print_json(json);
         continue;
       }
       if (a.paths.size() > 1) fmt::print("{}\n", path);

@@ -1,4 +1,4 @@
-// millrace-data inspect: what is in a file or folder.
+// millrace-data inspect: what is in a file or folder, or what devices there are.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@ namespace millrace {
 
 struct InspectArguments {
   std::vector<std::string> paths;
-  bool stats = false, json = false;
+  bool stats = false, json = false, device = false;
 };
 
 void declare_inspect(CLI::App& app, InspectArguments& arguments);

@@ -33,4 +33,8 @@ void print_flow_folder(const nlohmann::ordered_json& json);
 nlohmann::ordered_json inspect_media(const InspectOptions& options);  // image, flow, video, folder of frames
 void print_media(const nlohmann::ordered_json& json);
 
+// What make_device() can make here: no file.
+nlohmann::ordered_json inspect_devices();
+void print_devices(const nlohmann::ordered_json& json);
+
 }  // namespace millrace

@@ -23,8 +23,10 @@ Size nearest_network_size(Size size, MotionNetKind kind) {
 FlowEstimator::FlowEstimator(const SafetensorsReader& file, Device& device,
                              const FlowEstimatorOptions& options)
     : options_{.height = options.network.height, .width = options.network.width, .net = net_of_weights(file)},
-      state_(device) {
+      state_(device),
+      params_(device.name()) {
   Plan plan = plan_flow(options_, params_, options.plan);
+  require_memory(device, memory_need({&plan}, state_));
   params_.initialise(state_, Dtype::f32, 0);
   params_.load(file, state_, {{kParams, ""}});
   session_ = std::make_unique<Session>(std::move(plan), state_);

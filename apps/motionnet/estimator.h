@@ -32,7 +32,7 @@ class FlowEstimator {
  private:
   FlowNetOptions options_;
   State state_;
-  ParamStore params_{"cpu"};
+  ParamStore params_;
   std::unique_ptr<Session> session_;
   std::vector<uint8_t> input_;
 };

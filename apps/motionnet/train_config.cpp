@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "apps/motionnet/net_file.h"
+#include "apps/support/backends.h"
 #include "core/error.h"
 
 namespace millrace {
@@ -79,7 +80,9 @@ OptionTable TrainConfig::options() {
       {"seed", &seed, "of weights, data order and augmentation", r},
       {"threads", &threads, "of computation; 0: one a core", r},
       {"loader_threads", &loader_threads, "of reading and decoding", r},
-      {"device", &device, "auto or cpu", r},
+      {"device", &device, kDeviceHelp, r},
+      {"wait_for_nodes", &wait_for_nodes,
+       "wait for the device after each node, so that its fault names the node; slow", r},
       {"kernels", &kernels, "heuristic: by rules; measure: the fastest, timed before the first step", r},
       {"kernel_cache", &kernel_cache,
        "a file of kernels that were measured: used first, and added to by --kernels measure", r},

@@ -41,6 +41,7 @@ struct TrainConfig {
 
   int64_t seed = 1, threads = 0, loader_threads = 2;
   std::string device = "auto";
+  bool wait_for_nodes = false;
   std::string kernels = "heuristic", kernel_cache;
   std::string init;
 

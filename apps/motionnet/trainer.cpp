@@ -49,6 +49,7 @@ Trainer::Trainer(const TrainConfig& config, const RunOptions& options)
       options_(options),
       device_(make_device(config.device)),
       state_(*device_),
+      params_(device_->name()),
       kernels_(config_, options.resume ? std::optional(options.out) : std::nullopt),
       plan_options_(kernels_.plan_options(device_->name())),
       plans_(plan_training(config_, params_, plan_options_)),
@@ -70,13 +71,18 @@ void Trainer::set_up() {
 
   const RunSources sources = open_run_sources(config_);
   loader_ = std::make_unique<Loader>(sources.train, loader_options(config_));
-  int64_t arena = Validator::arena_bytes(config_, params_, plan_options_);
-  for (const auto& [name, plan] : plans_) arena = std::max(arena, plan.arena_bytes);
-  arena_ = std::make_unique<Memory>(*device_, arena);
+  const std::vector<Plan> validation = Validator::plans(config_, params_, plan_options_);
+  std::vector<const Plan*> all;
+  for (const Plan& plan : validation) all.push_back(&plan);
+  for (const auto& [name, plan] : plans_) all.push_back(&plan);
+  const MemoryNeed need = memory_need(all, state_);
+  require_memory(*device_, need);
+  arena_ = std::make_unique<Memory>(*device_, need.arena);
 
   params_.initialise(state_, Dtype::f32, static_cast<uint64_t>(config_.seed));
   for (auto& [name, plan] : plans_) {
-    sessions_[name] = std::make_unique<Session>(plan, state_, SessionOptions{.arena = arena_.get()});
+    sessions_[name] = std::make_unique<Session>(
+        plan, state_, SessionOptions{.arena = arena_.get(), .wait_for_nodes = config_.wait_for_nodes});
   }
   for (const std::string& buffer : optimizer_buffers(optimizer_options(config_).kind)) {
     moments_.push_back({buffer, buffer + "/"});
@@ -90,12 +96,10 @@ void Trainer::set_up() {
                                                               .plan = plan_options_});
   }
   terms_ = term_names(config_);
-  log_info(
-      fmt::format("{}: {} parameters, {} frames of {}x{}, batch {}; plan {:.0f} MiB ({:.0f} arena)",
-                  flags_of(net_options(config_)), params_.count(), config_.frames, config_.width,
-                  config_.height, config_.batch,
-                  (static_cast<double>(arena) + 4.0 * 4 * static_cast<double>(params_.layout().total)) / kMiB,
-                  static_cast<double>(arena) / kMiB));
+  log_info(fmt::format("{}: {} parameters, {} frames of {}x{}, batch {}; plan {:.0f} MiB ({:.0f} arena)",
+                       flags_of(net_options(config_)), params_.count(), config_.frames, config_.width,
+                       config_.height, config_.batch, static_cast<double>(need.total()) / kMiB,
+                       static_cast<double>(need.arena) / kMiB));
   log_info(fmt::format("data: {} for training, {} for validation",
                        sources.train->endless() ? "endless clips" : counted(sources.train->size(), "video"),
                        validator_ ? counted(validator_->clips(), "clip") : "none"));

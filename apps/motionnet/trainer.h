@@ -62,7 +62,7 @@ class Trainer {
   RunOptions options_;
   std::unique_ptr<Device> device_;
   State state_;
-  ParamStore params_{"cpu"};
+  ParamStore params_;
   KernelSettings kernels_;
   PlanOptions plan_options_;
   std::map<std::string, Plan> plans_;

@@ -92,9 +92,9 @@ Validator::Validator(const TrainConfig& config, ParamStore& params, State& state
   for (const auto& [name, value] : zero_.plan().outputs) names_.push_back(name);
 }
 
-int64_t Validator::arena_bytes(const TrainConfig& config, ParamStore& params, const PlanOptions& options) {
-  return std::max(plan_validation(config, params, options).arena_bytes,
-                  plan_zero_flow(config, options).arena_bytes);
+std::vector<Plan> Validator::plans(const TrainConfig& config, ParamStore& params,
+                                   const PlanOptions& options) {
+  return {plan_validation(config, params, options), plan_zero_flow(config, options)};
 }
 
 Clip Validator::load(const ClipRange& range) const {

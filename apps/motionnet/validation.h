@@ -40,8 +40,8 @@ class Validator {
   // are numbered from 0; numbers beyond the last begin again.
   Image picture(int64_t clip);
   int64_t clips() const { return static_cast<int64_t>(ranges_.size()); }
-  // Bytes of the arena that both its plans fit in.
-  static int64_t arena_bytes(const TrainConfig& config, ParamStore& params, const PlanOptions& options);
+  // What it runs.
+  static std::vector<Plan> plans(const TrainConfig& config, ParamStore& params, const PlanOptions& options);
 
  private:
   Clip load(const ClipRange& range) const;

@@ -16,6 +16,7 @@
 #include <system_error>
 #include <vector>
 
+#include "apps/support/backends.h"
 #include "apps/support/help.h"
 #include "apps/support/numbers.h"
 #include "apps/support/unknown.h"
@@ -112,6 +113,7 @@ int run_program(const Program& program, int argc, char** argv) {
     tell_defaults(*command);
   }
   try {
+    register_backends();
     return parse_and_run(program, app, argc, argv);
   } catch (const CLI::ParseError& e) {
     std::cerr << program.name << ": " << e.what() << " (see " << program.name << " --help)\n";

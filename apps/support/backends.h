@@ -1,0 +1,15 @@
+// The devices beside the CPU that this build has.
+#pragma once
+
+namespace millrace {
+
+// To be called once, before anything is planned.
+void register_backends();
+
+// Of --device.
+inline constexpr const char* kDeviceHelp =
+    "auto: a GPU where one can be used, else the CPU; cpu; cuda or cuda:<number>: a GPU, on which "
+    "convolutions "
+    "are slow so far; cuda-sim: a GPU simulated on the CPU, to find faults, very slow";
+
+}  // namespace millrace
