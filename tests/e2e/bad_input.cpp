@@ -83,7 +83,7 @@ TEST_CASE("options that cannot be meant") {
   require_no_run(folder, synthetic("--weights somewhere"), {2, {"--weights", "--validate", "--init"}});
   require_no_run(folder, synthetic("--resize-height 0"), {2, {"--resize-height", "--resize-width"}});
   require_no_run(folder, {"--data", "synthetic:speed=3"}, {2, {"speed"}});
-  require_no_run(folder, synthetic("--device cuda"), {4, {"--device", "cuda"}});
+  require_no_run(folder, synthetic("--device gpu"), {4, {"--device", "'gpu'"}});
   require_failure(train(synthetic("--preset tiny")), {2, {"--out"}});
   require_failure(train(synthetic("--preset tiny --validate")), {2, {"--validate", "--weights"}});
   require_failure(train(synthetic("--validate --resume --out x")), {2, {"--validate", "--resume"}});
@@ -93,7 +93,7 @@ TEST_CASE("options that cannot be meant") {
   require_failure(flow(words("--weight x --data y")), {2, {"[--weight]", "Is --weights meant?"}});
   require_failure(flow(words("--weights x --data y --out z --format bmp")), {2, {"--format", "flo", "bmp"}});
   require_failure(flow(words("--weights x --data y --out z --threads -1")), {2, {"--threads", "-1"}});
-  require_failure(flow(words("--weights x --data y --out z --device cuda")), {4, {"--device", "cuda"}});
+  require_failure(flow(words("--weights x --data y --out z --device gpu")), {4, {"--device", "'gpu'"}});
 }
 
 TEST_CASE("what the optimizer and its schedule refuse is named by its flag") {
