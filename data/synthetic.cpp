@@ -6,6 +6,8 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <map>
+#include <mutex>
 #include <numbers>
 #include <optional>
 
@@ -183,14 +185,21 @@ struct SyntheticSource::Scene {
   std::vector<Layer> layers;  // back to front
 };
 
-SyntheticSource::SyntheticSource(const SyntheticOptions& options) : options_(options) {
-  auto textures = std::make_shared<Textures>();
-  for (size_t k = 0; k < kTextures; ++k) {
-    textures->textures.emplace_back(
-        Draws(random_stream(options.seed, "synthetic.texture"), static_cast<int64_t>(k)));
-  }
-  textures_ = std::move(textures);
+// Sources of one seed share them: a run trains on one and measures on another.
+std::shared_ptr<const SyntheticSource::Textures> SyntheticSource::textures_of(uint64_t seed) {
+  static std::mutex mutex;
+  static std::map<uint64_t, std::weak_ptr<const Textures>> in_use;
+  const std::lock_guard lock(mutex);
+  if (auto known = in_use[seed].lock()) return known;
+  auto made = std::make_shared<Textures>();
+  for (size_t k = 0; k < kTextures; ++k)
+    made->textures.emplace_back(Draws(random_stream(seed, "synthetic.texture"), static_cast<int64_t>(k)));
+  in_use[seed] = made;
+  return made;
 }
+
+SyntheticSource::SyntheticSource(const SyntheticOptions& options)
+    : options_(options), textures_(textures_of(options.seed)) {}
 
 SyntheticSource::~SyntheticSource() = default;
 

@@ -55,6 +55,7 @@ class SyntheticSource final : public ClipSource {
 
  private:
   struct Textures;
+  static std::shared_ptr<const Textures> textures_of(uint64_t seed);
   struct Scene;
   Scene make_scene(int64_t item) const;
 
