@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/session.h"
+#include "tests/generated/guarded.h"
 
 namespace millrace::check {
 namespace {
@@ -98,34 +99,6 @@ struct Worst {
   }
 };
 
-// Memory with a guard zone on both sides, all of it one pattern before the kernel runs.
-class Guarded {
- public:
-  Guarded(const Spec& spec, uint8_t pattern)
-      : bytes_(spec.bytes()),
-        pattern_(pattern),
-        memory_(static_cast<size_t>(bytes_ + 2 * kGuard + kAlignment), pattern) {
-    const auto address = reinterpret_cast<uintptr_t>(memory_.data()) + kGuard;
-    data_ = reinterpret_cast<uint8_t*>((address + kAlignment - 1) / kAlignment * kAlignment);
-    tensor = {.data = data_, .shape = spec.shape, .dtype = spec.dtype};
-  }
-  bool intact() const {
-    const uint8_t* begin = memory_.data();
-    const uint8_t* end = begin + memory_.size();
-    return std::all_of(begin, static_cast<const uint8_t*>(data_), [&](uint8_t b) { return b == pattern_; }) &&
-           std::all_of(static_cast<const uint8_t*>(data_) + bytes_, end,
-                       [&](uint8_t b) { return b == pattern_; });
-  }
-  Tensor tensor;
-
- private:
-  static constexpr int64_t kGuard = 256;
-  int64_t bytes_;
-  uint8_t pattern_;
-  std::vector<uint8_t> memory_;
-  uint8_t* data_;
-};
-
 std::vector<Spec> input_specs(const Case& test, Dtype real) {
   std::vector<Spec> specs;
   for (const CaseInput& in : test.in) {
@@ -203,6 +176,21 @@ void set_layouts(std::vector<Spec>& specs, const std::vector<Layout>& layouts) {
   for (size_t i = 0; i < layouts.size(); ++i) specs[i].layout = layouts[i];
 }
 
+// The buffers are those of the inputs, the outputs and the workspace, in this order.
+void run_where_it_belongs(const Kernel& kernel, KernelArgs args, std::vector<Guarded>& buffers) {
+  if (kernel.device != "cuda") return kernel.run(args);
+  OnGpu gpu(buffers);
+  std::vector<Tensor> tensors;
+  for (size_t b = 0; b < buffers.size(); ++b) tensors.push_back(gpu.tensor(b));
+  const std::span<const Tensor> all = tensors;
+  args.in = all.first(args.in.size());
+  args.out = all.subspan(args.in.size(), args.out.size());
+  args.workspace = tensors.back().data;
+  args.stream = gpu.stream();
+  kernel.run(args);
+  gpu.fetch();
+}
+
 // `offered` is how activations lie that the kernel is asked to go along with; dense: nothing is asked.
 Run run_kernel(const Case& test, const Kernel& kernel, const std::vector<std::vector<double>>& inputs,
                const Layout& offered = {}) {
@@ -236,11 +224,13 @@ Run run_kernel(const Case& test, const Kernel& kernel, const std::vector<std::ve
   }
   for (const Spec& s : out_specs) out.push_back(buffers.emplace_back(s, uint8_t{0xff}).tensor);
   const Guarded& workspace = buffers.emplace_back(Spec{{prepared.workspace_bytes}, Dtype::u8}, uint8_t{0xff});
-  kernel.run({.op = *test.op,
-              .in = in,
-              .out = out,
-              .workspace = workspace.tensor.data,
-              .prepared = prepared.state.get()});
+  run_where_it_belongs(kernel,
+                       {.op = *test.op,
+                        .in = in,
+                        .out = out,
+                        .workspace = workspace.tensor.data,
+                        .prepared = prepared.state.get()},
+                       buffers);
   for (size_t b = 0; b < buffers.size(); ++b) {
     if (!buffers[b].intact()) run.complaints.push_back(fmt::format("wrote outside of operand {}", b));
   }
