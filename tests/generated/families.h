@@ -10,5 +10,7 @@ void require_gradients(const std::string& family);
 void require_parity(const std::string& family, const std::string& device);
 // The same for the CUDA kernels, simulated on the CPU. Needs cuda_sim.cpp beside this file.
 void require_sim_parity(const std::string& family);
+// The same on a GPU, where there is one. Needs cuda.cpp.
+void require_cuda_parity(const std::string& family);
 
 }  // namespace millrace::check
