@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "cuda/normalization.cuh"
 #include "cuda/numbers.cuh"
 #include "cuda/op.cuh"
 #include "layers/normalize_image.h"
@@ -8,23 +9,6 @@ namespace MILLRACE_CUDA_NS {
 namespace {
 
 constexpr int kBlock = 256;
-
-// The attributes as the device computes with them.
-struct Normalization {
-  float mean[3];
-  float scale;
-
-  explicit Normalization(const NormalizeImageAttrs& a)
-      : mean{static_cast<float>(a.mean_b), static_cast<float>(a.mean_g), static_cast<float>(a.mean_r)},
-        scale(static_cast<float>(a.scale)) {}
-
-  __device__ __forceinline__ float mean_of(int colour) const {
-    return colour == 0 ? mean[0] : colour == 1 ? mean[1] : mean[2];
-  }
-  __device__ __forceinline__ float operator()(uint8_t x, float mean) const {
-    return (static_cast<float>(x) - mean) * scale;
-  }
-};
 
 // plain. One thread per element; 3T channels a pixel, so the colour of an element is its number modulo 3.
 // Bytes per output: 1 read, 4 written (2 as bf16).

@@ -22,6 +22,8 @@ inline void write_input(Session& session, const std::string& name, const OpInput
       return session.set(name, in.values);
     case Dtype::f32:
       return session.set(name, std::vector<float>(in.values.begin(), in.values.end()));
+    case Dtype::i32:
+      return session.set(name, std::vector<int32_t>(in.values.begin(), in.values.end()));
     default:
       return session.set(name, std::vector<uint8_t>(in.values.begin(), in.values.end()));
   }
