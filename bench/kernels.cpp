@@ -32,6 +32,7 @@ usage: bench_kernels [options]
   --device D       auto, cpu, cuda or cuda:<number>; auto: a GPU where one can be used (default: auto)
   --seconds S      time given to each version, at least one run (default: 0.5)
   --max-first S    leave a version out of repeats whose first run took longer (default: 5)
+  --counts         bytes and FLOP only: nothing is run
   --json           an array of objects on stdout, in place of the table
   --help
 
@@ -43,7 +44,7 @@ the launch. Bytes and FLOP are the op's own count of what must be moved and comp
 copy over 100 % says that caches helped or that the count is generous. The copy is millrace's own, of 256 MiB.
 
 JSON: op, version, device, case, dtype, seconds, bytes, flop, copy_share; seconds and copy_share are null where a version
-cannot do the case.
+cannot do the case, and with --counts.
 )";
 
 constexpr int64_t kColdBytes = 256 << 20;
@@ -53,7 +54,7 @@ constexpr double kBatchSeconds = 1e-3;
 struct Options {
   std::string op, device = "auto";
   double seconds = .5, max_first = 5;
-  bool json = false, help = false;
+  bool counts = false, json = false, help = false;
 };
 
 double number(const std::string& flag, const std::string& text) {
@@ -83,14 +84,17 @@ Options parse(const std::vector<std::string>& words) {
       o.seconds = number(flag, value());
     else if (flag == "--max-first")
       o.max_first = number(flag, value());
+    else if (flag == "--counts")
+      o.counts = true;
     else if (flag == "--json")
       o.json = true;
     else if (flag == "--help" || flag == "-h")
       o.help = true;
     else
-      fail(ErrorKind::usage, {.where = "bench_kernels",
-                              .expected = "--op, --device, --seconds, --max-first, --json or --help",
-                              .got = "'" + flag + "'"});
+      fail(ErrorKind::usage,
+           {.where = "bench_kernels",
+            .expected = "--op, --device, --seconds, --max-first, --counts, --json or --help",
+            .got = "'" + flag + "'"});
   }
   return o;
 }
@@ -167,7 +171,6 @@ class Trial {
   }
 
   bool can() const { return can_; }
-  Cost cost() const { return op_.cost(in_specs_, out_specs_); }
 
   double seconds(const Options& o) {
     const double first = batch(1);  // and whatever a first run sets up
@@ -256,14 +259,16 @@ struct Row {
   const Kernel& kernel;
   std::string test;
   Cost cost;
-  std::optional<double> seconds;  // none: it cannot do the case
+  bool can = true;
+  std::optional<double> seconds = {};  // none: it cannot do the case, or nothing was to be run
 };
 
 void print(const Row& r, double bandwidth) {
   const std::string what =
       fmt::format("  {:<12} {:<4} {:<28}", r.kernel.version, name_of(r.kernel.dtype), r.test);
   if (!r.seconds) {
-    fmt::print("{} cannot do it\n", what);
+    fmt::print("{} {:9.3f} MB {:10.3f} MFLOP{}\n", what, r.cost.bytes / 1e6, r.cost.flop / 1e6,
+               r.can ? "" : ", which it cannot do");
     return;
   }
   const double rate = r.cost.bytes / *r.seconds;
@@ -288,6 +293,11 @@ nlohmann::ordered_json json_of(const Row& r, double bandwidth) {
   return j;
 }
 
+Cost cost_of(const Case& test, Dtype dtype) {
+  const std::vector<Spec> in = input_specs(test, dtype);
+  return test.op->cost(in, test.op->infer(in, dtype));
+}
+
 // Every version of one op at its benchmark cases, handed on as they are done.
 void measure(Device& device, const OpEntry& op, const Options& o,
              const std::function<void(const Row&)>& done) {
@@ -296,9 +306,12 @@ void measure(Device& device, const OpEntry& op, const Options& o,
     if (!test.benchmark) continue;
     for (Dtype dtype : {Dtype::f32, Dtype::bf16}) {
       for (const Kernel* kernel : Registry::get().kernels(op.name, device.name(), dtype)) {
-        Trial trial(device, *kernel, test);
-        Row row{.kernel = *kernel, .test = test.name, .cost = trial.cost(), .seconds = {}};
-        if (trial.can()) row.seconds = trial.seconds(o);
+        Row row{.kernel = *kernel, .test = test.name, .cost = cost_of(test, dtype)};
+        if (!o.counts) {
+          Trial trial(device, *kernel, test);
+          row.can = trial.can();
+          if (row.can) row.seconds = trial.seconds(o);
+        }
         done(row);
       }
     }
@@ -307,16 +320,16 @@ void measure(Device& device, const OpEntry& op, const Options& o,
 
 void run(const Options& o) {
   register_backends();
-  if (o.device == "cuda-sim")
-    fail(ErrorKind::usage,
-         {.where = "--device",
-          .expected = "a device whose times mean something",
-          .got = "cuda-sim",
-          .hint = "The simulator runs kernels to find faults; tests do that (label cuda-sim)."});
+  if (o.device == "cuda-sim" && !o.counts)
+    fail(ErrorKind::usage, {.where = "--device",
+                            .expected = "a device whose times mean something",
+                            .got = "cuda-sim",
+                            .hint = "The simulator runs kernels to find faults; --counts runs none."});
   const std::regex pattern = pattern_of(o.op);
   const auto device = make_device(o.device);
-  const double bandwidth = copy_bandwidth(*device, o);
-  if (!o.json) fmt::print("{}; a copy moves {:.1f} GB/s\n", device->description(), bandwidth / 1e9);
+  const double bandwidth = o.counts ? 0 : copy_bandwidth(*device, o);
+  if (!o.json && !o.counts)
+    fmt::print("{}; a copy moves {:.1f} GB/s\n", device->description(), bandwidth / 1e9);
 
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   int64_t rows = 0;

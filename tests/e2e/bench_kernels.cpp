@@ -1,4 +1,5 @@
 // bench_kernels and check_kernels, as scripts read them.
+#include <iostream>
 #include <set>
 
 #include "tests/catch.h"
@@ -45,6 +46,23 @@ TEST_CASE("times of kernels, as a table, and how they are measured") {
   const Result help = run("bench_kernels", "--help");
   CHECK(help.code == 0);
   CHECK_THAT(help.out, Contains("--op") && Contains("--device") && Contains("256 MiB"));
+}
+
+TEST_CASE("counts of bytes and FLOP need no run") {
+  const Result result = run("bench_kernels", "--device cuda-sim --counts --op ^sub$ --json");
+  INFO(result.err);
+  if (result.code == 4) {
+    std::cout << "skipped: this build has no simulated device\n";
+    return;
+  }
+  REQUIRE(result.code == 0);
+  const json rows = json::parse(result.out);
+  REQUIRE(rows.size() > 1);
+  for (const json& row : rows) {
+    CHECK(row.at("seconds").is_null());
+    CHECK(row.at("copy_share").is_null());
+    CHECK(row.at("bytes").get<double>() > 0);
+  }
 }
 
 TEST_CASE("what bench_kernels cannot time is refused with its reason") {
