@@ -176,6 +176,7 @@ struct Case {
   std::shared_ptr<const Op> op;
   std::vector<CaseInput> in;
   bool benchmark = false;  // of real size: no gradient check
+  bool fused = false;      // an op that fusion makes, after gradients: no gradient check
   double gradient_tolerance =
       0;                        // 0: the default of tests/generated; else the reason stands on the same line
   double parity_tolerance = 0;  // likewise, relative to the largest reference value

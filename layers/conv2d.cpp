@@ -38,7 +38,7 @@ struct Sizes {
 };
 
 // The kernels and strides that nets use, odd sizes, one pixel, and channel counts that no vector register
-// divides.
+// divides; then what tiles of 64 x 64 and vectors of 4 meet.
 std::vector<Sizes> sizes() {
   return {{"3x3", {2, 5, 4, 3}, {4, 3, 3, 3}, 1, 1},
           {"3x3 stride 2", {1, 7, 6, 2}, {3, 3, 3, 2}, 2, 1},
@@ -48,6 +48,12 @@ std::vector<Sizes> sizes() {
           {"7x7", {1, 6, 5, 2}, {2, 7, 7, 2}, 1, 3},
           {"5x5 stride 2", {1, 8, 6, 2}, {2, 5, 5, 2}, 2, 2},
           {"wide", {1, 5, 6, 18}, {17, 3, 3, 18}, 1, 1},
+          {"1x1 stride 2", {1, 5, 4, 8}, {4, 1, 1, 8}, 2, 0},
+          {"vectors of 4", {1, 5, 6, 20}, {12, 3, 3, 20}, 1, 1},
+          {"vectors, deconvolution", {1, 6, 8, 4}, {8, 4, 4, 4}, 2, 1},
+          {"tiles of outputs", {1, 9, 8, 20}, {68, 1, 1, 20}, 1, 0},
+          {"tiles of inputs", {1, 3, 3, 68}, {20, 1, 1, 68}, 1, 0},
+          {"runs of pixels", {1, 18, 17, 3}, {4, 3, 3, 3}, 1, 1},
           {"3x3 benchmark", {2, 56, 56, 64}, {64, 3, 3, 64}, 1, 1, true},
           {"stride 2 benchmark", {2, 56, 56, 64}, {128, 3, 3, 64}, 2, 1, true},
           {"deconvolution benchmark", {2, 56, 56, 32}, {64, 4, 4, 32}, 2, 1, true},
@@ -170,7 +176,10 @@ std::vector<Case> Conv2d::cases() {
   cases.push_back({.name = "without bias",
                    .op = make_op<Conv2d>(Conv2dAttrs{.stride = 1, .pad = 1}),
                    .in = {{{1, 4, 4, 2}}, {{3, 3, 3, 2}}}});
-  // Too large for a gradient check on purpose: an activation inside is made by fusion, after gradients.
+  cases.push_back({.name = "leaky",
+                   .op = make_op<Conv2d>(Conv2dAttrs{.stride = 1, .pad = 1, .negative_slope = .1}),
+                   .in = {{{1, 4, 5, 4}}, {{8, 3, 3, 4}}, {.shape = {8}, .precise = true}},
+                   .fused = true});
   cases.push_back({.name = "leaky benchmark",
                    .op = make_op<Conv2d>(Conv2dAttrs{.stride = 1, .pad = 1, .negative_slope = .1}),
                    .in = {{{2, 28, 28, 32}}, {{48, 3, 3, 32}}, {.shape = {48}, .precise = true}},
