@@ -1,6 +1,5 @@
 // The optimizers' CUDA kernels, simulated: what a step that cannot be used leaves behind, and scalars that
 // are read from the device's memory. Their numbers are compared with the CPU's by the generated tests.
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -10,7 +9,7 @@
 #include "optim/adam.h"
 #include "optim/norm.h"
 #include "optim/sgd.h"
-#include "tests/catch.h"
+#include "tests/unit/run_kernel.h"
 
 using namespace millrace;
 
@@ -29,29 +28,21 @@ const Registry& registry() {
   return Registry::get();
 }
 
-// 256-byte aligned memory, as a plan gives it.
 class Buffer {
  public:
-  explicit Buffer(int64_t count, float value = 0) : memory_(static_cast<size_t>(count) + 64), count_(count) {
-    const auto address = reinterpret_cast<uintptr_t>(memory_.data());
-    data_ = memory_.data() + (256 - address % 256) % 256 / sizeof(float);
-    std::fill_n(data_, count, value);
-  }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
+  explicit Buffer(int64_t count, float value = 0)
+      : operand_({{count}, Dtype::f32}, std::vector<double>(static_cast<size_t>(count), value)) {}
 
-  float* data() { return data_; }
-  float& operator[](int64_t k) { return data_[k]; }
-  Tensor tensor(Shape shape) { return {data_, shape, Dtype::f32}; }
+  float* data() { return operand_.tensor().as<float>(); }
+  float& operator[](int64_t k) { return data()[k]; }
+  Tensor tensor(Shape shape) const { return {operand_.tensor().data, shape, Dtype::f32}; }
   std::vector<char> bits() const {
-    const char* bytes = reinterpret_cast<const char*>(data_);
-    return {bytes, bytes + count_ * static_cast<int64_t>(sizeof(float))};
+    const Tensor& t = operand_.tensor();
+    return {t.as<char>(), t.as<char>() + t.bytes()};
   }
 
  private:
-  std::vector<float> memory_;
-  int64_t count_;
-  float* data_;
+  test::KernelOperand operand_;
 };
 
 // norm (1) of the `count` first elements of x.
