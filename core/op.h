@@ -100,6 +100,8 @@ struct AttrPrinter {
     out << key << '=';
     if constexpr (requires { value.to_string(); })
       out << value.to_string();
+    else if constexpr (std::is_convertible_v<T, std::string_view>)
+      out << value;
     else if constexpr (requires {
                          value.begin();
                          value.size();
