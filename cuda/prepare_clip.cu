@@ -32,8 +32,9 @@ struct Preparation {
         exponent(static_cast<float>(-a.response.beta)),
         respond(a.respond) {}
 
-  __device__ float response(float b, float g, float r) const {
-    return respond ? power(k + weight * (b * b + g * g + r * r), exponent) : 1.0f;
+  // LRN's factor of one frame's colours.
+  __device__ float response(const Floats<3>& v) const {
+    return respond ? power(k + weight * (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]), exponent) : 1.0f;
   }
 };
 
@@ -54,24 +55,31 @@ struct PixelTaps {
     origin = ((n * e.H0 + window.top) * e.W0 + window.left) * e.C;
   }
 
-  // Channel c of the output pixel. A tap without weight is not read: an equal size reads one of the four.
-  __device__ int blend(const uint8_t* __restrict__ x, const Extents& e, int c) const {
-    const auto tap = [&](int p, int q) -> int {
-      return x[origin + (static_cast<int64_t>(p) * e.W0 + q) * e.C + c];
-    };
+  // One frame's three colours of the output pixel, normalised. Taps without weight are not read: an equal
+  // size reads one of the four.
+  __device__ Floats<3> colours(const uint8_t* __restrict__ x, int frame, const Preparation& prepare) const {
+    const Extents& e = prepare.e;
+    const uint8_t* const a =
+        x + origin + (static_cast<int64_t>(row.first) * e.W0 + column.first) * e.C + 3 * frame;
+    const int to_right = (column.second - column.first) * e.C;
+    const int to_below = (row.second - row.first) * e.W0 * e.C;
     const bool right = column.weight_second != 0, below = row.weight_second != 0;
-    const int first = tap(row.first, column.first);
-    const int second = right ? tap(row.first, column.second) : 0;
-    const int third = below ? tap(row.second, column.first) : 0;
-    const int fourth = right && below ? tap(row.second, column.second) : 0;
-    return resize_blend(first, second, third, fourth, row, column);
+    Floats<3> v;
+#pragma unroll
+    for (int c = 0; c < 3; ++c) {
+      const int second = right ? a[to_right + c] : 0, third = below ? a[to_below + c] : 0;
+      const int fourth = right && below ? a[to_below + to_right + c] : 0;
+      const auto byte = static_cast<uint8_t>(resize_blend(a[c], second, third, fourth, row, column));
+      v[c] = prepare.normalize(byte, prepare.normalize.mean[c]);
+    }
+    return v;
   }
 };
 
 // plain. One thread per pixel and frame, which makes its three colours; that of the last frame writes the
-// zeros behind it. Each thread finds window and weights anew, and its stores are three numbers in every
-// 3 T. Bytes per pixel: 3T read (12T from the caches where windows are resized), what images and loss images
-// have written.
+// zeros behind it. Each thread finds window and weights anew, and each of its stores is one number in three.
+// Bytes per pixel: 3T read (12T from the caches where windows are resized), what images and loss images have
+// written.
 template <class T> __global__ void __launch_bounds__(kBlock)
     prepare_frames(const uint8_t* __restrict__ x, const int* __restrict__ windows, T* __restrict__ images,
                    float* __restrict__ loss_images, int64_t count, Preparation prepare) {
@@ -80,44 +88,42 @@ template <class T> __global__ void __launch_bounds__(kBlock)
   if (thread >= count) return;
   const int frames = e.C / 3, frame = static_cast<int>(thread % frames);
   const int64_t pixel = thread / frames;
-  const PixelTaps taps(windows, pixel, e);
-  float v[3];
+  const Floats<3> v = PixelTaps(windows, pixel, e).colours(x, frame, prepare);
 #pragma unroll
-  for (int c = 0; c < 3; ++c) {
-    const auto byte = static_cast<uint8_t>(taps.blend(x, e, 3 * frame + c));
-    v[c] = prepare.normalize(byte, prepare.normalize.mean[c]);
-    images[pixel * e.channels + 3 * frame + c] = from_float<T>(v[c]);
-  }
+  for (int c = 0; c < 3; ++c) images[pixel * e.channels + 3 * frame + c] = from_float<T>(v[c]);
   for (int c = e.C; frame == frames - 1 && c < e.channels; ++c)
     images[pixel * e.channels + c] = from_float<T>(0);
   if (loss_images == nullptr) return;
-  const float factor = prepare.response(v[0], v[1], v[2]);
+  const float factor = prepare.response(v);
 #pragma unroll
   for (int c = 0; c < 3; ++c) loss_images[3 * thread + c] = v[c] * factor;
 }
 
-// staged. A block makes kPixels neighbouring pixels of the outputs, whichever rows they lie in, in four
-// phases: window and weights of each pixel by one thread, once for all its channels; the resized bytes, a
-// thread each, into shared memory, where neighbours read neighbouring bytes; the response of each frame's
-// three bytes; and then both outputs, which each are one stretch of memory, 16 bytes a thread, for which
-// shared memory is read as it comes. Bytes per pixel as in `plain`, in whole lines both ways.
+// staged. A block makes kPixels neighbouring pixels of the outputs, whichever rows they lie in, in three
+// phases: window and weights of each pixel by one thread, once for all its frames; each pixel's frames as in
+// `plain`, but into shared memory (a stride of three numbers meets every bank once); and then both outputs,
+// which each are one stretch of memory, 16 bytes a thread. Double arithmetic, which is in the first phase
+// only, is T times less, and stores are whole lines. Bytes per pixel as in `plain`.
 constexpr int kPixels = 64;
 
-// Shared memory besides the taps: a factor per pixel and frame, a byte per pixel and channel.
-int64_t staged_bytes(int64_t C) { return kPixels * (C / 3 * static_cast<int64_t>(sizeof(float)) + C); }
+// Shared memory besides the taps: the numbers of the pixels, and those for the losses.
+int64_t staged_bytes(int64_t C, bool loss_images) {
+  return kPixels * C * static_cast<int64_t>(sizeof(float)) * (loss_images ? 2 : 1);
+}
 
-// out[0..count) = value(0), value(1), ...; `out` is 16-byte aligned.
-template <class T, class F> __device__ __forceinline__ void store_block(T* out, int count, const F& value) {
+// out[0..count) = value(0), value(1), ... in vectors: `lanes_from(k)` is value(k) and those behind it. `out`
+// is 16-byte aligned.
+template <class T, class F>
+__device__ __forceinline__ void store_block(T* out, int count, const F& lanes_from) {
   constexpr int kLanes = 16 / sizeof(T);
-  for (int v = static_cast<int>(threadIdx.x); v * kLanes < count; v += kBlock) {
-    Floats<kLanes> lanes;
-    value(v * kLanes, lanes);
-    if ((v + 1) * kLanes <= count) {
-      store_floats(out + v * kLanes, lanes);
+  for (int at = static_cast<int>(threadIdx.x) * kLanes; at < count; at += kBlock * kLanes) {
+    const Floats<kLanes> lanes = lanes_from(at);
+    if (at + kLanes <= count) {
+      store_floats(out + at, lanes);
     } else {
 #pragma unroll
       for (int i = 0; i < kLanes; ++i)
-        if (v * kLanes + i < count) out[v * kLanes + i] = from_float<T>(lanes[i]);
+        if (at + i < count) out[at + i] = from_float<T>(lanes[i]);
     }
   }
 }
@@ -128,9 +134,9 @@ template <class T> __global__ void __launch_bounds__(kBlock)
   __shared__ ResizeTap rows[kPixels], columns[kPixels];
   __shared__ int64_t origins[kPixels];
   const Extents& e = prepare.e;
-  const Normalization& normalize = prepare.normalize;
-  float* const factors = dynamic_shared<float>();
-  uint8_t* const bytes = reinterpret_cast<uint8_t*>(factors + kPixels * (e.C / 3));
+  const int C = e.C, channels = e.channels, frames = C / 3;
+  float* const values = dynamic_shared<float>();
+  float* const responses = values + kPixels * C;
   const int thread = static_cast<int>(threadIdx.x);
   const int64_t begin = static_cast<int64_t>(blockIdx.x) * kPixels;
   const int pixels = count - begin < kPixels ? static_cast<int>(count - begin) : kPixels;
@@ -143,38 +149,33 @@ template <class T> __global__ void __launch_bounds__(kBlock)
   }
   __syncthreads();
 
-  for (int at = thread; at < pixels * e.C; at += kBlock) {
-    const int pixel = at / e.C;
+  for (int task = thread; task < pixels * frames; task += kBlock) {
+    const int pixel = task / frames, frame = task - pixel * frames;
     const PixelTaps taps(rows[pixel], columns[pixel], origins[pixel]);
-    bytes[at] = static_cast<uint8_t>(taps.blend(x, e, at - pixel * e.C));
+    const Floats<3> v = taps.colours(x, frame, prepare);
+    const float factor = loss_images != nullptr ? prepare.response(v) : 0;
+#pragma unroll
+    for (int c = 0; c < 3; ++c) {
+      values[3 * task + c] = v[c];
+      if (loss_images != nullptr) responses[3 * task + c] = v[c] * factor;
+    }
   }
   __syncthreads();
 
-  if (loss_images != nullptr) {
-    for (int frame = thread; frame < pixels * (e.C / 3); frame += kBlock)
-      factors[frame] = prepare.response(normalize(bytes[3 * frame], normalize.mean[0]),
-                                        normalize(bytes[3 * frame + 1], normalize.mean[1]),
-                                        normalize(bytes[3 * frame + 2], normalize.mean[2]));
-    __syncthreads();
-  }
-
-  store_block(images + begin * e.channels, pixels * e.channels, [&](int first, auto& lanes) {
-    int pixel = first / e.channels, c = first - pixel * e.channels;
+  constexpr int kLanes = 16 / sizeof(T);
+  store_block(images + begin * channels, pixels * channels, [&](int at) {
+    int pixel = at / channels, c = at - pixel * channels;
+    Floats<kLanes> lanes;
 #pragma unroll
-    for (int i = 0; i < static_cast<int>(16 / sizeof(T)); ++i) {
-      lanes[i] = pixel < pixels && c < e.C ? normalize(bytes[pixel * e.C + c], normalize.mean_of(c % 3)) : 0;
-      if (++c == e.channels) c = 0, ++pixel;
+    for (int i = 0; i < kLanes; ++i) {
+      lanes[i] = pixel < pixels && c < C ? values[pixel * C + c] : 0;
+      if (++c == channels) c = 0, ++pixel;
     }
+    return lanes;
   });
-  if (loss_images == nullptr) return;
-  const int numbers = pixels * e.C;
-  store_block(loss_images + begin * e.C, numbers, [&](int first, auto& lanes) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int at = first + i;  // 3T channels a pixel: the colour is the number modulo 3
-      lanes[i] = at < numbers ? normalize(bytes[at], normalize.mean_of(at % 3)) * factors[at / 3] : 0;
-    }
-  });
+  // What a vector reads behind the last pixel's responses is not stored.
+  if (loss_images != nullptr)
+    store_block(loss_images + begin * C, pixels * C, [&](int at) { return load_floats<4>(responses + at); });
 }
 
 // What the launches of both versions pass on.
@@ -202,16 +203,17 @@ template <class T> void prepare_by_frames(const KernelArgs& args) {
 
 template <class T> void prepare_by_tiles(const KernelArgs& args) {
   const Operands o(args);
-  const LaunchShape shape{.grid = blocks_for(o.pixels, kPixels),
-                          .block = kBlock,
-                          .shared_bytes = static_cast<size_t>(staged_bytes(o.prepare.e.C))};
+  const LaunchShape shape{
+      .grid = blocks_for(o.pixels, kPixels),
+      .block = kBlock,
+      .shared_bytes = static_cast<size_t>(staged_bytes(o.prepare.e.C, o.loss_images != nullptr))};
   launch(prepare_tiles<T>, shape, args.stream, o.x, o.windows, args.out[0].as<T>(), o.loss_images, o.pixels,
          o.prepare);
 }
 
 // A tile must fit shared memory, beside the taps.
-std::optional<Prepared> prepare_staged(const Op&, std::span<const Spec> in, std::span<const Spec>) {
-  if (staged_bytes(in[0].shape[3]) > 40 * 1024) return {};
+std::optional<Prepared> prepare_staged(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
+  if (staged_bytes(in[0].shape[3], out.size() > 1) > 40 * 1024) return {};
   return Prepared{};
 }
 
