@@ -16,8 +16,7 @@ struct Meaning {
   std::string what, hint;
 };
 
-constexpr const char* kRestart =
-    "the GPU cannot be used any more by this process; what was saved is whole, --resume goes on from it";
+constexpr const char* kRestart = "This process cannot use the GPU any more";
 
 Meaning meaning_of(const CudaFailure& f) {
   switch (f.status.code) {

@@ -342,6 +342,17 @@ ProgressUpdate Trainer::progress_of(const StepResult& r) const {
 
 int Trainer::run() {
   catch_signals();
+  try {
+    return run_steps();
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::device) throw;
+    throw Error(e.kind(),
+                fmt::format("{}. --resume --out {} goes on from {}", e.what(), options_.out,
+                            last_checkpoint_ < 0 ? "the start" : fmt::format("step {}", last_checkpoint_)));
+  }
+}
+
+int Trainer::run_steps() {
   const auto due = [&](int64_t every) { return every > 0 && step_ % every == 0 && !is_over(); };
   ProgressBar bar(log(), {.title = "train", .total = config_.iterations, .start = step_});
   while (!is_over()) {

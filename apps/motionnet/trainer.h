@@ -46,6 +46,7 @@ class Trainer {
   void resume_run();
   void check_environment() const;
   void check_disk() const;
+  int run_steps();
   StepResult train_one();
   void micro_step(Session& session, StepResult& result);
   [[noreturn]] void diverged(Session& session, const StepResult& result);

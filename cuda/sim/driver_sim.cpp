@@ -150,6 +150,7 @@ void SimDriver::before_launch(const Launch& launch) {
     stream.settle();
     status = stream.driver->broken_;
   }
+  if (status.ok()) stream.driver->enter("kernel");
   if (!status.ok()) {
     fail(ErrorKind::device, {.where = kernel_name(launch.kernel) + " at " + launch.where.file_name() + ":" +
                                       std::to_string(launch.where.line()),

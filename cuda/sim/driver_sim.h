@@ -30,7 +30,9 @@ struct SimMachine {
 
 // A status that a call returns in place of doing its work.
 struct SimFault {
-  std::string call;  // name of a function of CudaDriver, or "launch"
+  // Name of a function of CudaDriver; or "launch", which is refused; or "kernel", which fails while it runs,
+  // so that the call after it is told.
+  std::string call;
   int64_t nth = 1;   // of the calls from now on
   std::string name;  // "cudaErrorLaunchFailure"
 };
