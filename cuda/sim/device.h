@@ -17,8 +17,9 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
-// One copy for all blocks, which run one after another; poisoned before each (all bytes 0xFF: NaN).
-#define __shared__ static __attribute__((section("sim_shared")))
+// One copy for all blocks, which run one after another; poisoned before each (all bytes 0xFF: NaN). In
+// templates g++ 12 drops the name of a section, unless it depends on the template as __func__ does.
+#define __shared__ static __attribute__((section((static_cast<void>(__func__), "sim_shared"))))
 
 namespace MILLRACE_CUDA_NS {
 

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 #include <memory>
@@ -39,10 +40,10 @@ __global__ void write_past_global(float* out, int places) {
 }
 
 // By a pointer, as a device helper would: the array's bound is not known to the compiler.
-__global__ void write_past_static_shared(float*, int places) {
+template <int kBlocks> __global__ void write_past_static_shared(float*, int places) {
   __shared__ float tile[kBlock];
   float* p = tile;
-  if (blockIdx.x == 1 && threadIdx.x == 9) p[places] = 1.0f;
+  if (blockIdx.x == kBlocks - 1 && threadIdx.x == 9) p[places] = 1.0f;
 }
 
 // By an index that the compiler knows the bound of.
@@ -110,7 +111,7 @@ TEST_CASE("an index out of bounds ends a sanitized program, which names kernel, 
       [&](int places) { launch(read_past_global, shape, nullptr, x.get(), out.get(), places); }, kBlock,
       asan);
   check("write_past_global", with_out(write_past_global), 2 * kBlock, asan);
-  check("write_past_static_shared", with_out(write_past_static_shared), kBlock, asan);
+  check("write_past_static_shared<2>", with_out(write_past_static_shared<2>), kBlock, asan);
   check("index_past_static_shared", with_out(index_past_static_shared), kBlock,
         "runtime error: index 64 out of bounds");
   check("write_past_dynamic_shared", with_out(write_past_dynamic_shared), kBlock, asan);
@@ -123,6 +124,14 @@ __global__ void read_unwritten(float* out) {
   if (threadIdx.x == 0) tile[0] = 1.0f;
   __syncthreads();
   out[global_thread()] = tile[threadIdx.x] + dynamic_shared<float>()[threadIdx.x];
+}
+
+// Static shared memory of a template is a case of its own for g++.
+template <int kRead> __global__ void read_unwritten_in_template(float* out) {
+  __shared__ float tile[kBlock];
+  if (threadIdx.x == kRead) tile[0] = 1.0f;
+  __syncthreads();
+  out[global_thread()] = tile[1];
 }
 
 __global__ void fill_then_read(float* out) {
@@ -138,8 +147,11 @@ TEST_CASE("shared memory read before the block wrote it is NaN, in every block")
   const LaunchShape shape{.grid = 3, .block = kBlock, .shared_bytes = kBlock * sizeof(float)};
   launch(fill_then_read, shape, nullptr, out.data());
   CHECK(out == std::vector<float>(3 * kBlock, 2.0f));
-  launch(read_unwritten, shape, nullptr, out.data());
-  for (const float value : out) CHECK(std::isnan(value));
+  for (const auto kernel : {read_unwritten, read_unwritten_in_template<0>, read_unwritten_in_template<1>}) {
+    std::fill(out.begin(), out.end(), 0.0f);
+    launch(kernel, shape, nullptr, out.data());
+    for (const float value : out) CHECK(std::isnan(value));
+  }
 }
 
 // --- the order of threads
