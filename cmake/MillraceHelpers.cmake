@@ -127,3 +127,11 @@ function(millrace_sim_settings target)
     target_compile_options(${target} PRIVATE -fsanitize-sections=sim_shared)
   endif()
 endfunction()
+
+# The same for kernels in which races are looked for: g++ calls cuda/sim/race/hooks.cpp at each access to memory. Most of
+# the time goes into the calls, so little optimisation will do; -g1 is for lines in messages.
+function(millrace_race_settings target)
+  millrace_sim_settings(${target})
+  target_compile_definitions(${target} PRIVATE MILLRACE_CUDA_RACE=1)
+  target_compile_options(${target} PRIVATE -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -O1 -g1)
+endfunction()

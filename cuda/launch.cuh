@@ -22,7 +22,11 @@
 #include "core/error.h"
 
 #ifdef MILLRACE_CUDA_SIM
+#ifdef MILLRACE_CUDA_RACE  // compiled to look for races
+#define MILLRACE_CUDA_NS millrace::cuda_race
+#else
 #define MILLRACE_CUDA_NS millrace::cuda_sim
+#endif
 #include "cuda/sim/device.h"
 #else
 #define MILLRACE_CUDA_NS millrace::cuda

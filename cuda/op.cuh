@@ -7,7 +7,9 @@
 
 namespace MILLRACE_CUDA_NS {
 
-#ifdef MILLRACE_CUDA_SIM
+#if defined(MILLRACE_CUDA_RACE)
+inline constexpr const char* kDevice = "cuda-race";
+#elif defined(MILLRACE_CUDA_SIM)
 inline constexpr const char* kDevice = "cuda-sim";
 #else
 inline constexpr const char* kDevice = "cuda";

@@ -11,6 +11,9 @@ void register_kernels(Registry& registry);  // generated from the .cu files' nam
 // Kernels, and the device "cuda-sim".
 void register_backend(Registry& registry);
 }  // namespace cuda_sim
+namespace cuda_race {  // millrace_cuda_race
+void register_kernels(Registry& registry);
+}
 namespace cuda {  // millrace_cuda
 void register_kernels(Registry& registry);
 void register_backend(Registry& registry);

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "cuda/sim/faults.h"
+#include "cuda/sim/watcher.h"
 
 namespace millrace::sim {
 
@@ -100,11 +101,13 @@ void Block::select(int thread) {
 void Block::run_thread(int thread) {
   select(thread);
   try {
+    if (watcher != nullptr) watcher->enter(thread, running_fiber_->stack());
     launch_->thread();
   } catch (const Cancelled&) {
   } catch (...) {
     failure_ = std::current_exception();
   }
+  if (watcher != nullptr) watcher->leave();
   threads_[static_cast<size_t>(running_)].state = State::done;
   --unfinished_;
 }
@@ -152,9 +155,24 @@ void Block::cancel() {
   cancelling_ = false;
 }
 
+// While one exists, the running thread is in the simulator, not in its kernel.
+class Block::Away {
+ public:
+  explicit Away(const Block& block) : block_(block) {
+    if (watcher != nullptr) watcher->leave();
+  }
+  ~Away() {
+    if (watcher != nullptr) watcher->enter(block_.running_, block_.running_fiber_->stack());
+  }
+
+ private:
+  const Block& block_;
+};
+
 // --- barriers
 
 int Block::meet_block(const Meeting& meeting, bool predicate) {
+  const Away away(*this);
   Thread& thread = threads_[static_cast<size_t>(running_)];
   thread.state = State::waits_for_block;
   thread.meeting = meeting;
@@ -178,18 +196,20 @@ void Block::release_block() {
     threads_[i].state = State::runs;
     ready_.push_back(static_cast<int>(i));
   }
+  if (watcher != nullptr) watcher->block_met();
 }
 
 // --- warps
 
 uint64_t Block::meet_warp(const Meeting& meeting, unsigned mask, uint64_t bits, int source) {
+  const Away away(*this);
   const int number = running_ / kWarpSize;
   Warp& warp = warps_[static_cast<size_t>(number)];
   const unsigned own = 1u << lane();
   if ((mask & own) == 0)
     fault("a mask of " + show_meeting(meeting) + " that names the calling lane, " + std::to_string(lane()),
           show_mask(mask));
-  if (source != kVote && (mask & warp.present & 1u << source) == 0)
+  if (source >= 0 && (mask & warp.present & 1u << source) == 0)
     fault("a lane of the mask " + show_mask(mask) + " to read from by " + show_meeting(meeting),
           "lane " + std::to_string(source) +
               (warp.present & 1u << source ? "" : ", which the block does not have"));
@@ -229,11 +249,13 @@ void Block::give_bits(int warp, unsigned mask) {
   for (unsigned left = mask; left != 0; left &= left - 1) {
     const int lane = std::countr_zero(left), number = warp * kWarpSize + lane;
     Thread& thread = thread_at(warp, lane);
-    thread.bits = thread.source == kVote ? ballot : brought[thread.source];
+    thread.bits = thread.source < 0 ? ballot : brought[thread.source];
     thread.state = State::runs;
     if (number != running_) ready_.push_back(number);
   }
   warps_[static_cast<size_t>(warp)].waiting &= ~mask;
+  const bool orders_memory = threads_[static_cast<size_t>(running_)].source == kSync;
+  if (watcher != nullptr && orders_memory) watcher->warp_met(warp, mask);
 }
 
 // --- the fault of threads that wait for ever

@@ -22,8 +22,9 @@ class Block {
 
   // Called by the running thread.
   int meet_block(const Meeting& meeting, bool predicate);
-  // Gives the bits that lane `source` brought; a vote gives the lanes that brought other than 0.
-  static constexpr int kVote = -1;
+  // Gives the bits that lane `source` brought; a vote gives the lanes that brought other than 0. Only kSync
+  // orders accesses to memory.
+  static constexpr int kVote = -1, kSync = -2;
   uint64_t meet_warp(const Meeting& meeting, unsigned mask, uint64_t bits, int source);
   int lane() const { return running_ % kWarpSize; }
 
@@ -37,12 +38,14 @@ class Block {
     Meeting meeting{};       // where it waits, and:
     unsigned mask = 0;       // for whom
     uint64_t bits = 0;       // what it brings, then what it gets
-    int source = 0;          // the lane that it wants the bits of, or kVote
+    int source = 0;          // the lane that it wants the bits of, kVote or kSync
   };
   struct Warp {
     unsigned present = 0;  // lanes that the block has
     unsigned waiting = 0;  // lanes that wait for others of the warp
   };
+
+  class Away;
 
   Thread& thread_at(int warp, int lane) { return threads_[static_cast<size_t>(warp * kWarpSize + lane)]; }
   bool all_met(int warp, const Thread& last) const;

@@ -19,11 +19,6 @@ constexpr size_t kStackBytes = 256 * 1024;
 constexpr size_t kStackBytes = 64 * 1024;
 #endif
 
-struct StackRange {
-  const void* bottom = nullptr;
-  size_t bytes = 0;
-};
-
 // ASan must know on which stack it is: leave() before a switch, arrive() first thing after it.
 class AsanSwitch {
  public:
@@ -70,6 +65,8 @@ Fiber::Fiber(std::function<void(Fiber&)> function) : stacks_(std::make_unique<St
 }
 
 Fiber::~Fiber() = default;
+
+StackRange Fiber::stack() const { return stacks_->inside_range; }
 
 void Fiber::resume() {
   stacks_->outside_switch.leave(stacks_->inside_range);

@@ -1,10 +1,16 @@
 // A second stack to run a function on, that can stop halfway and go on later; known to ASan.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 
 namespace millrace::sim {
+
+struct StackRange {
+  const void* bottom = nullptr;
+  size_t bytes = 0;
+};
 
 class Fiber {
  public:
@@ -17,6 +23,7 @@ class Fiber {
 
   void resume();   // from outside: runs the function until it calls suspend() or returns
   void suspend();  // from inside: goes back to the caller of resume()
+  StackRange stack() const;
 
  private:
   struct Stacks;

@@ -13,6 +13,13 @@ struct dim3 {
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
+// Where number `index` is among `extent`, counted along x first.
+inline dim3 unravel(int64_t index, const dim3& extent) {
+  const auto rest = static_cast<uint64_t>(index) / extent.x;
+  return {static_cast<unsigned>(index % extent.x), static_cast<unsigned>(rest % extent.y),
+          static_cast<unsigned>(rest / extent.y)};
+}
+
 inline constexpr int kWarpSize = 32;
 
 // Where the running thread is. The simulator writes it before it lets a thread run.
@@ -55,5 +62,8 @@ int lane_of_shuffle(const Meeting& meeting, int width);
 void* dynamic_shared_memory();
 // Faults unless the address is a multiple of `bytes`.
 void check_vector(const void* address, size_t bytes);
+
+// Of code that is compiled to be watched: it reads and writes this in one go, called from `code`.
+void note_atomic(const void* address, size_t bytes, const void* code);
 
 }  // namespace millrace::sim

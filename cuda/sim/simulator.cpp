@@ -7,11 +7,13 @@
 #include "cuda/sim/block.h"
 #include "cuda/sim/faults.h"
 #include "cuda/sim/shared_memory.h"
+#include "cuda/sim/watcher.h"
 
 namespace millrace::sim {
 
 constinit Position position{};
 LaunchHook before_launch = nullptr;
+Watcher* watcher = nullptr;
 
 namespace {
 
@@ -23,12 +25,6 @@ uint64_t current_seed = 1;
 uint64_t launches = 0;  // since the seed was set
 
 int64_t volume(const dim3& d) { return static_cast<int64_t>(d.x) * d.y * d.z; }
-
-dim3 unravel(int64_t index, const dim3& extent) {
-  const auto rest = static_cast<uint64_t>(index) / extent.x;
-  return {static_cast<unsigned>(index % extent.x), static_cast<unsigned>(rest % extent.y),
-          static_cast<unsigned>(rest / extent.y)};
-}
 
 void check_shape(const Launch& launch) {
   const auto& [grid, block] = std::pair(launch.grid, launch.block);
@@ -65,6 +61,7 @@ void Simulator::run(const Launch& launch) {
   position.block_extent = launch.block;
   position.grid_extent = launch.grid;
   block.begin(launch, shuffler);
+  if (watcher != nullptr) watcher->begin_launch(dynamic_shared.data(), dynamic_shared.size());
   // The order of blocks: steps of a stride that has no divisor in common with their number meet each of them
   // once.
   int64_t stride = 1 + static_cast<int64_t>(shuffler.below(static_cast<uint64_t>(blocks)));
@@ -74,7 +71,9 @@ void Simulator::run(const Launch& launch) {
     position.block = unravel(number, launch.grid);
     dynamic_shared.poison();
     poison_static_shared();
+    if (watcher != nullptr) watcher->begin_block();
     block.run();
+    if (watcher != nullptr) watcher->end_block();
     if (i == 0) check_shared(launch, written_static_shared());
   }
 }
@@ -116,7 +115,7 @@ uint64_t shuffle(const Meeting& meeting, unsigned mask, uint64_t bits, int sourc
 }
 
 void sync_warp(const Meeting& meeting, unsigned mask) {
-  simulator().block.meet_warp(meeting, mask, 0, Block::kVote);
+  simulator().block.meet_warp(meeting, mask, 0, Block::kSync);
 }
 
 int lane_of_shuffle(const Meeting& meeting, int width) {

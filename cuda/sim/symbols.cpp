@@ -1,11 +1,14 @@
 // Kernels are often local to their file, so that the dynamic linker does not know them: their names are read
 // from the program's own ELF symbol table.
+#include "cuda/sim/symbols.h"
+
 #include <cxxabi.h>
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <vector>
@@ -50,14 +53,21 @@ void erase_all(std::string& text, const std::string& part) {
 
 }  // namespace
 
-std::string kernel_name(const void* function) {
+CodePlace place_of(const void* code) {
   Dl_info info{};
   link_map* object = nullptr;
-  if (dladdr1(function, &info, reinterpret_cast<void**>(&object), RTLD_DL_LINKMAP) == 0 || object == nullptr)
-    return "unknown kernel";
+  if (dladdr1(code, &info, reinterpret_cast<void**>(&object), RTLD_DL_LINKMAP) == 0 || object == nullptr)
+    return {};
   const bool is_program = object->l_name == nullptr || object->l_name[0] == '\0';
-  const auto address = reinterpret_cast<uint64_t>(function) - object->l_addr;
-  const std::string symbol = find_symbol(is_program ? "/proc/self/exe" : object->l_name, address);
+  std::error_code none;
+  return {
+      .file = is_program ? std::filesystem::read_symlink("/proc/self/exe", none).string() : object->l_name,
+      .address = reinterpret_cast<uint64_t>(code) - object->l_addr};
+}
+
+std::string kernel_name(const void* function) {
+  const CodePlace place = place_of(function);
+  const std::string symbol = find_symbol(place.file, place.address);
   if (symbol.empty()) return "unknown kernel";
 
   int status = 0;

@@ -12,5 +12,7 @@ void require_parity(const std::string& family, const std::string& device);
 void require_sim_parity(const std::string& family);
 // The same on a GPU, where there is one. Needs cuda.cpp.
 void require_cuda_parity(const std::string& family);
+// And compiled so that races are found (cuda/sim/race). Needs cuda_race.cpp beside this file.
+void require_no_races(const std::string& family);
 
 }  // namespace millrace::check
