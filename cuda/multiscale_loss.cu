@@ -6,125 +6,16 @@
 // Bytes per element of dflow, for K pairs of frames: 4 of dflow, 4 of flow and 6 (K + 1)/K of images. That is
 // the floor of both versions, as long as a window's 8 x 8 pixels of images and flow (13.5 KB for K = 10) stay
 // in the L1 cache while it is worked on. A clip of 224 x 224 has 16,709 pixels on its five levels, 4.9 MB.
+#include "cuda/multiscale_loss_rows.cuh"
 #include "cuda/op.cuh"
 #include "cuda/reduce.cuh"
-#include "cuda/warp.cuh"
-#include "losses/multiscale_loss.h"
 
 namespace MILLRACE_CUDA_NS {
 namespace {
 
-constexpr int kLevels = static_cast<int>(MultiscaleLoss::kMaxLevels);
-constexpr int kTerms = static_cast<int>(MultiscaleLoss::kTerms);  // pixel, smooth_u, smooth_v, ssim
-constexpr int kWindow = static_cast<int>(kSsimWindow);
-constexpr int kColours = 3;
-
-// A generalised Charbonnier penalty rho inside its border.
-struct Penalty {
-  float beta, epsilon2, exponent;  // exponent: alpha - 1
-  int border_y, border_x;
-
-  struct Result {
-    float rho, slope;  // slope: rho'(x) / (2 alpha beta^2)
-  };
-  // Both from one power.
-  __device__ Result operator()(float x) const {
-    const float z = beta * x, base = z * z + epsilon2, root = __powf(base, exponent);
-    return {base * root, x * root};
-  }
-};
-
-struct Level {
-  const float *flow, *images;
-  float* dflow;
-  int H, W, windows_down, windows_across;
-  int64_t first;  // number of its first sum
-  float flow_scale;
-  bool has_pixel, has_smoothness, has_ssim;
-  Penalty pixel, smoothness;
-  float by_pixel, by_u, by_v, by_ssim;  // dL/d(slope): what slopes are multiplied by
-  float c1, c2;
-
-  __device__ bool valid(const Penalty& p, int i, int j) const {
-    return i >= p.border_y && i < H - p.border_y && j >= p.border_x && j < W - p.border_x;
-  }
-};
-
-// A table that travels by value, as an argument of the kernel.
-struct Levels {
-  Level level[kLevels];
-  int count, K;
-  float weights[kWindow];  // of SSIM, along an axis
-
-  // The level of a sum.
-  __device__ const Level& of(int64_t sum) const {
-    int l = 0;
-    while (l + 1 < count && sum >= level[l + 1].first) ++l;
-    return level[l];
-  }
-};
-
-// --- SSIM of a window and colour. d = x - y, the warped image and its target: with the mean and variance of
-// d, 1 - lp and 1 - cs lose no digits where the images are alike (cpu/ssim.cpp).
-
-constexpr int kMoments = 6;
-struct Moments {
-  float sum[kMoments] = {};  // of w times x, y, d, x^2, y^2, d^2
-
-  __device__ void add(float w, float x, float d) {
-    const float y = x - d, wx = w * x, wy = w * y, wd = w * d;
-    sum[0] += wx;
-    sum[1] += wy;
-    sum[2] += wd;
-    sum[3] += wx * x;
-    sum[4] += wy * y;
-    sum[5] += wd * d;
-  }
-};
-
-// The gradient to x is w (constant + by_x x + by_d d).
-struct Dissimilarity {
-  float value, constant, by_x, by_d;
-
-  __device__ Dissimilarity(const Moments& m, const Level& a) {
-    const float mx = m.sum[0], my = m.sum[1], md = m.sum[2];
-    const float lp_below = mx * mx + my * my + a.c1;
-    const float cs_below = m.sum[3] - mx * mx + m.sum[4] - my * my + a.c2;
-    const float lp_from_1 = md * md / lp_below, cs_from_1 = (m.sum[5] - md * md) / cs_below;
-    const float slope = a.by_ssim * (1 - lp_from_1) / cs_below;
-    value = lp_from_1 + (1 - lp_from_1) * cs_from_1;
-    constant = a.by_ssim * (1 - cs_from_1) * (mx * lp_from_1 - md) / lp_below - slope * (cs_from_1 * mx - md);
-    by_x = slope * cs_from_1;
-    by_d = -slope;
-  }
-};
-
-// One colour of frame k + 1 where the flow of pair k points from pixel (i,j), how far it is from frame k, and
-// its slopes along u and v in pixels.
-struct Sample {
-  float x, d, right, down;
-
-  // images: of the clip. channel: that of the target.
-  __device__ Sample(const float* images, const Cell& at, int i, int j, int channel, int channels,
-                    const Level& a) {
-    const bool top = at.row >= 0 && at.row < a.H, bottom = at.row >= -1 && at.row < a.H - 1;
-    const bool west = at.column >= 0 && at.column < a.W, east = at.column >= -1 && at.column < a.W - 1;
-    const int first = (at.row * a.W + at.column) * channels + channel + kColours, below = a.W * channels;
-    const float nw = top && west ? images[first] : 0.0f;
-    const float ne = top && east ? images[first + channels] : 0.0f;
-    const float sw = bottom && west ? images[first + below] : 0.0f;
-    const float se = bottom && east ? images[first + below + channels] : 0.0f;
-    const float upper = nw + at.right * (ne - nw), lower = sw + at.right * (se - sw);
-    x = upper + at.down * (lower - upper);
-    d = x - images[(i * a.W + j) * channels + channel];
-    right = (ne - nw) + at.down * ((se - sw) - (ne - nw));
-    down = lower - upper;
-  }
-};
-
-// --- plain: one thread per window and pair, pixel by pixel. Twice over the pixels, once for SSIM's moments
-// and once for all that needs them, each sample worked out again. Neighbours in a warp are pairs, whose
-// channels lie side by side.
+// --- plain (its faster sister: multiscale_loss_rows.cuh). One thread per window and pair, pixel by pixel.
+// Twice over the pixels, once for SSIM's moments and once for all that needs them, each sample worked out
+// again. Neighbours in a warp are pairs, whose channels lie side by side.
 
 constexpr int kBlock = 128;
 
@@ -132,40 +23,30 @@ constexpr int kBlock = 128;
 // own differences (to the right and below) cost.
 __device__ float smoothness_of(const Level& a, const float* flow, int i, int j, int c, int channels,
                                float& cost) {
-  const Penalty& p = a.smoothness;
-  auto at = [&](int y, int x) { return flow[(y * a.W + x) * channels + c]; };
-  const float f = at(i, j);
+  const Rho& p = a.smoothness;
+  const float* f = flow + (i * a.W + j) * channels + c;
   float slope = 0;
+  auto add_difference = [&](int step, bool inside, bool costs) {
+    const float x = inside ? f[0] - f[step] : 0.0f;
+    const Rho::Power power = p(x);
+    if (costs) cost += power.base * power.root;
+    slope += x * power.root;
+  };
   if (a.valid(p, i, j)) {
-    const bool right = j + 1 < a.W, below = i + 1 < a.H;
-    const Penalty::Result dx = p(right ? f - at(i, j + 1) : 0.0f), dy = p(below ? f - at(i + 1, j) : 0.0f);
-    cost += dx.rho + dy.rho;
-    slope += dx.slope + dy.slope;
+    add_difference(channels, j + 1 < a.W, true);
+    add_difference(a.W * channels, i + 1 < a.H, true);
   }
   // rho is even: the slope at the second pixel of a difference is that of the difference the other way round.
-  if (j > 0 && a.valid(p, i, j - 1)) slope += p(f - at(i, j - 1)).slope;
-  if (i > 0 && a.valid(p, i - 1, j)) slope += p(f - at(i - 1, j)).slope;
+  if (a.valid(p, i, j - 1)) add_difference(-channels, true, false);
+  if (a.valid(p, i - 1, j)) add_difference(-a.W * channels, true, false);
   return slope;
 }
 
-struct Window {
-  int n, i, j, rows, columns;
-
-  __device__ Window(const Level& a, int64_t number) {
-    const int window = static_cast<int>(number % (a.windows_down * a.windows_across));
-    n = static_cast<int>(number / (a.windows_down * a.windows_across));
-    i = window / a.windows_across * kWindow;
-    j = window % a.windows_across * kWindow;
-    rows = min(kWindow, a.H - i);
-    columns = min(kWindow, a.W - j);
-  }
-};
-
-__global__ void __launch_bounds__(kBlock) window_pairs(Levels levels, float* partials, int64_t sums) {
-  const int64_t task = global_thread();
+__global__ void __launch_bounds__(kBlock) window_pairs(Levels levels, float* partials, int sums) {
+  const int task = static_cast<int>(global_thread());
   if (task >= sums) return;
   const Level& a = levels.of(task);
-  const int k = static_cast<int>((task - a.first) % levels.K);
+  const int k = (task - a.first) % levels.K;
   const Window at(a, (task - a.first) / levels.K);
   const int flows = 2 * levels.K, channels = kColours * (levels.K + 1);
   const int64_t clip = int64_t{at.n} * a.H * a.W;
@@ -173,8 +54,10 @@ __global__ void __launch_bounds__(kBlock) window_pairs(Levels levels, float* par
   float* dflow = a.dflow + clip * flows;
   auto sample = [&](int i, int j, int c) {
     const float* f = flow + (i * a.W + j) * flows + 2 * k;
-    const Cell cell(i, j, a.flow_scale * f[0], a.flow_scale * f[1], a.H, a.W);
-    return Sample(images, cell, i, j, kColours * k + c, channels, a);
+    const Cell cell(static_cast<float>(j) + a.flow_scale * f[0], static_cast<float>(i) + a.flow_scale * f[1],
+                    a.height, a.width);
+    const int channel = kColours * k + c;
+    return Sample(images + channel, cell, images[(i * a.W + j) * channels + channel], channels, a);
   };
   float cost[kTerms] = {};
   float constant[kColours] = {}, by_x[kColours] = {}, by_d[kColours] = {};
@@ -201,9 +84,9 @@ __global__ void __launch_bounds__(kBlock) window_pairs(Levels levels, float* par
         const Sample s = sample(i, j, c);
         float dx = w * (constant[c] + by_x[c] * s.x + by_d[c] * s.d);
         if (a.has_pixel && a.valid(a.pixel, i, j)) {
-          const Penalty::Result penalty = a.pixel(s.d);
-          cost[MultiscaleLoss::kPixel] += penalty.rho;
-          dx += a.by_pixel * penalty.slope;
+          const Rho::Power power = a.pixel(s.d);
+          cost[MultiscaleLoss::kPixel] += power.base * power.root;
+          dx += a.by_pixel * s.d * power.root;
         }
         du += dx * s.right;
         dv += dx * s.down;
@@ -224,17 +107,18 @@ __global__ void __launch_bounds__(kBlock) window_pairs(Levels levels, float* par
 // --- the second launch: one block per level and term adds that level's sums.
 
 struct Totals {
-  int64_t first[kLevels + 1];
+  int first[kLevels + 1];
   float* out[kLevels * kTerms];
   double factor[kLevels * kTerms];
 };
 
 __global__ void __launch_bounds__(kPartialsBlock)
-    add_windows(Totals totals, const float* partials, int64_t sums) {
+    add_windows(Totals totals, const float* partials, int sums) {
   __shared__ double shared[kPartialsBlock / kLanes];
   const int which = static_cast<int>(blockIdx.x), level = which / kTerms, term = which % kTerms;
   double sum = 0;
-  for (int64_t s = totals.first[level] + threadIdx.x; s < totals.first[level + 1]; s += kPartialsBlock)
+  for (int s = totals.first[level] + static_cast<int>(threadIdx.x); s < totals.first[level + 1];
+       s += kPartialsBlock)
     sum += partials[term * sums + s];
   sum = block_sum<kPartialsBlock>(sum, shared);
   if (threadIdx.x == 0) *totals.out[which] = static_cast<float>(sum * totals.factor[which]);
@@ -242,17 +126,10 @@ __global__ void __launch_bounds__(kPartialsBlock)
 
 // --- host
 
-int64_t windows_of(const Shape& flow) { return ssim_windows(flow[1]) * ssim_windows(flow[2]); }
+// Of all clips.
+int64_t windows_of(const Shape& flow) { return flow[0] * ssim_windows(flow[1]) * ssim_windows(flow[2]); }
 
-// Sums of a term over all levels, when `groups` of pairs share a window.
-int64_t count_sums(const MultiscaleLossAttrs& attrs, const auto& in, int64_t groups) {
-  int64_t count = 0;
-  for (size_t l = 0; l < attrs.levels.size(); ++l)
-    count += in[2 * l].shape[0] * windows_of(in[2 * l].shape) * groups;
-  return count;
-}
-
-Penalty make_penalty(const CharbonnierAttrs& a) {
+Rho make_rho(const CharbonnierAttrs& a) {
   return {.beta = static_cast<float>(a.beta),
           .epsilon2 = static_cast<float>(a.epsilon * a.epsilon),
           .exponent = static_cast<float>(a.alpha - 1),
@@ -274,13 +151,15 @@ Level make_level(const KernelArgs& args, size_t l) {
           .W = static_cast<int>(flow[2]),
           .windows_down = static_cast<int>(ssim_windows(flow[1])),
           .windows_across = static_cast<int>(ssim_windows(flow[2])),
+          .height = static_cast<float>(flow[1]),
+          .width = static_cast<float>(flow[2]),
           .first = 0,
           .flow_scale = static_cast<float>(a.flow_scale),
           .has_pixel = a.has_pixel,
           .has_smoothness = a.has_smoothness,
           .has_ssim = a.has_ssim,
-          .pixel = make_penalty(a.pixel),
-          .smoothness = make_penalty(a.smoothness),
+          .pixel = make_rho(a.pixel),
+          .smoothness = make_rho(a.smoothness),
           .by_pixel = slope(a.pixel, a.dpixel),
           .by_u = slope(a.smoothness, a.dsmooth_u),
           .by_v = slope(a.smoothness, a.dsmooth_v),
@@ -308,12 +187,12 @@ template <class First> void run(const KernelArgs& args, int64_t groups, const Fi
   levels.K = static_cast<int>(args.in[0].shape[3] / 2);
   for (int q = 0; q < kWindow; ++q)
     levels.weights[q] = static_cast<float>(ssim_weights()[static_cast<size_t>(q)]);
-  int64_t sums = 0;
+  int sums = 0;
   for (size_t l = 0; l < attrs.levels.size(); ++l) {
     levels.level[l] = make_level(args, l);
     levels.level[l].first = totals.first[l] = sums;
     set_terms(totals, args, l);
-    sums += args.in[2 * l].shape[0] * windows_of(args.in[2 * l].shape) * groups;
+    sums += static_cast<int>(windows_of(args.in[2 * l].shape) * groups);
     totals.first[l + 1] = sums;
   }
   auto* partials = static_cast<float*>(args.workspace);
@@ -322,27 +201,44 @@ template <class First> void run(const KernelArgs& args, int64_t groups, const Fi
          args.stream, totals, partials, sums);
 }
 
-// Elements of a clip's images are counted in 32 bits, with room for a row outside.
-std::optional<Prepared> prepare(const Op& op, std::span<const Spec> in, int64_t groups) {
-  for (size_t k = 1; k < in.size(); k += 2) {
-    const Shape& images = in[k].shape;
-    if ((images[1] + 2) * (images[2] + 2) * images[3] > int64_t{1} << 30) return {};
+// Sums, and elements of a clip's images with room for a row outside, are counted in 32 bits.
+std::optional<Prepared> prepare(std::span<const Spec> in, int64_t groups) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  int64_t sums = 0;
+  for (size_t k = 0; k < in.size(); k += 2) {
+    const Shape& images = in[k + 1].shape;
+    if ((images[1] + 2) * (images[2] + 2) * images[3] > kMost) return {};
+    sums += windows_of(in[k].shape) * groups;
   }
-  const int64_t sums = count_sums(static_cast<const MultiscaleLoss&>(op).attrs, in, groups);
+  if (sums * kTerms > kMost) return {};
   return Prepared{.state = nullptr,
                   .workspace_bytes = kTerms * sums * static_cast<int64_t>(sizeof(float)),
                   .implementation = {},
                   .layouts = {}};
 }
 
-std::optional<Prepared> prepare_plain(const Op& op, std::span<const Spec> in, std::span<const Spec>) {
-  return prepare(op, in, in[0].shape[3] / 2);
+std::optional<Prepared> prepare_plain(const Op&, std::span<const Spec> in, std::span<const Spec>) {
+  return prepare(in, in[0].shape[3] / 2);
 }
 
 void plain(const KernelArgs& args) {
-  run(args, args.in[0].shape[3] / 2, [&](const Levels& levels, float* partials, int64_t sums) {
+  run(args, args.in[0].shape[3] / 2, [&](const Levels& levels, float* partials, int sums) {
     launch(window_pairs, {.grid = blocks_for(sums, kBlock), .block = kBlock}, args.stream, levels, partials,
            sums);
+  });
+}
+
+int pairs_of(const Shape& flow) { return static_cast<int>(flow[3] / 2); }
+
+std::optional<Prepared> prepare_rows(const Op&, std::span<const Spec> in, std::span<const Spec>) {
+  return prepare(in, groups_of(pairs_of(in[0].shape)));
+}
+
+void rows(const KernelArgs& args) {
+  const int pairs = pairs_of(args.in[0].shape);
+  run(args, groups_of(pairs), [&](const Levels& levels, float* partials, int sums) {
+    launch(pairs == kGroup ? window_rows<kGroup> : window_rows<0>,
+           {.grid = blocks_for(sums, 1), .block = kRowsBlock}, args.stream, levels, partials, sums);
   });
 }
 
@@ -350,6 +246,11 @@ void plain(const KernelArgs& args) {
 
 void register_multiscale_loss(Registry& r) {
   add_cuda_kernel(r, {.op = MultiscaleLoss::kName, .run = plain, .prepare = prepare_plain});
+  add_cuda_kernel(r, {.op = MultiscaleLoss::kName,
+                      .version = "rows",
+                      .run = rows,
+                      .prepare = prepare_rows,
+                      .preference = 1});
 }
 
 }  // namespace MILLRACE_CUDA_NS

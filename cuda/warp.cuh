@@ -12,18 +12,18 @@ struct Cell {
   float down, right;
 
   // The sample of pixel (i,j) by the flow (u,v), in an image of H x W.
-  __device__ Cell(int i, int j, float u, float v, int H, int W) {
-    const float x = static_cast<float>(j) + u, y = static_cast<float>(i) + v;
-    row = tap(y, H);
-    column = tap(x, W);
-    down = y - floorf(y);
-    right = x - floorf(x);
-  }
+  __device__ Cell(int i, int j, float u, float v, int H, int W)
+      : Cell(static_cast<float>(j) + u, static_cast<float>(i) + v, static_cast<float>(H),
+             static_cast<float>(W)) {}
+
+  // The sample at column x and row y.
+  __device__ Cell(float x, float y, float H, float W)
+      : row(tap(y, H)), column(tap(x, W)), down(y - floorf(y)), right(x - floorf(x)) {}
 
   // No tap of a cell at -2 or at the image's extent is inside, so what lies further out is moved there: the
   // conversion is defined for any flow (fmaxf drops a NaN), and sums with it stay small.
-  __device__ static int tap(float at, int extent) {
-    return static_cast<int>(fminf(fmaxf(floorf(at), -2.0f), static_cast<float>(extent)));
+  __device__ static int tap(float at, float extent) {
+    return static_cast<int>(fminf(fmaxf(floorf(at), -2.0f), extent));
   }
 };
 
