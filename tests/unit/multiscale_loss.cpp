@@ -1,8 +1,5 @@
 // The pass that fuses the losses of all levels: results like those of the graph as the net wrote it, and no
 // fusion where any detail differs.
-#include "losses/multiscale_loss.h"
-
-#include <cmath>
 #include <set>
 
 #include "core/fill.h"
@@ -13,85 +10,19 @@
 #include "layers/warp.h"
 #include "losses/charbonnier.h"
 #include "losses/smoothness.h"
-#include "nets/motion_loss.h"
 #include "tests/catch.h"
-#include "tests/unit/run_op.h"
+#include "tests/unit/loss_graph.h"
 
 using namespace millrace;
 using namespace millrace::test;
 
 namespace {
 
-// A graph whose inputs are "images" and "flow<l>".
-using Results = std::map<std::string, Numbers>;
-
 PlanOptions fused(bool on) { return {.fusions = {{MultiscaleLoss::kName, on}}}; }
 
-int64_t count_steps(const Plan& plan, const std::string& op) {
-  int64_t count = 0;
-  for (const PlanStep& step : plan.steps) count += step.op->name() == op;
-  return count;
-}
-
-Results run(const Graph& g, const PlanOptions& options) {
-  const auto device = make_device("cpu");
-  State state(*device);
-  Session session(make_plan(g, options), state, {.arena = nullptr, .poison = true});
-  uint64_t seed = 1;
-  for (const auto& [name, value] : g.inputs()) {
-    const Shape& shape = g.shape(value);
-    const double reach = name == "images" ? .5 : .3;
-    write_input(session, name, {shape, draw(shape.count(), -reach, reach, seed++)});
-  }
-  session.run();
-  Results results;
-  for (const auto& [name, value] : g.outputs()) results[name] = session.get(name);
-  return results;
-}
-
-// Equal, relative to the largest number of each output.
-void require_equal(const Results& got, const Results& want, double tolerance) {
-  REQUIRE(got.size() == want.size());
-  for (const auto& [name, numbers] : want) {
-    INFO(name);
-    double largest = 0, error = 0;
-    REQUIRE(got.at(name).size() == numbers.size());
-    for (size_t e = 0; e < numbers.size(); ++e) {
-      largest = std::max(largest, std::abs(numbers[e]));
-      const double difference = std::abs(got.at(name)[e] - numbers[e]);
-      if (!(difference <= error)) error = difference;
-    }
-    CHECK(largest > 0);
-    CHECK(error <= tolerance * largest);
-  }
-}
-
-struct Setup {
-  int64_t batch = 1, height = 112, width = 112;
-  int coarsest = 5;  // 56, 28, 14, 7
-  MotionLossOptions options{.frames = 2};
-};
-
-Graph net_loss(const Setup& s, Dtype real) {
-  Graph g(real);
-  const Value images = g.input("images", {s.batch, s.height, s.width, 3 * s.options.frames});
-  MotionNetFlows flows{.coarsest = s.coarsest, .flows = {}};
-  for (int l = 2; l <= s.coarsest; ++l) {
-    const int64_t factor = int64_t{1} << (l - 1);
-    flows.at(l) = g.input("flow" + std::to_string(l),
-                          {s.batch, s.height / factor, s.width / factor, 2 * (s.options.frames - 1)});
-  }
-  const MotionLoss loss = motion_loss(g, images, flows, s.options);
-  g.output("loss", loss.loss);
-  for (const LossTerm& term : loss.terms) g.output(term.name, term.value);
-  const std::vector<Value> d = gradients(g, loss.loss, flows.all());
-  for (int l = 2; l <= s.coarsest; ++l) g.output("dflow" + std::to_string(l), d[static_cast<size_t>(l - 2)]);
-  return g;
-}
-
-void require_fused_and_equal(const Setup& s) {
+void require_fused_and_equal(const LossSetup& s) {
   for (const Dtype real : {Dtype::f64, Dtype::f32}) {
-    const Graph g = net_loss(s, real);
+    const Graph g = loss_graph(s, real);
     const Plan plan = make_plan(g, fused(true));
     CHECK(count_steps(plan, MultiscaleLoss::kName) == 1);
     for (const char* gone : {"warp", "warp_dflow", "sub", "charbonnier", "charbonnier_dx", "smoothness",
@@ -100,7 +31,7 @@ void require_fused_and_equal(const Setup& s) {
       CHECK(count_steps(plan, gone) == 0);
     }
     // In float the penalty's slope near its bend is as uncertain as the error is.
-    require_equal(run(g, fused(true)), run(g, fused(false)), real == Dtype::f64 ? 1e-9 : 1e-3);
+    require_equal(run_loss(g, fused(true)), run_loss(g, fused(false)), real == Dtype::f64 ? 1e-9 : 1e-3);
   }
 }
 
@@ -113,7 +44,7 @@ TEST_CASE("the fused losses equal the graph of the net, whatever its options") {
   require_fused_and_equal({.height = 64, .width = 96, .coarsest = 6});
   for (const bool lrn : {true, false}) {
     for (const auto normalization : {LossNormalization::caffe, LossNormalization::mean}) {
-      Setup s{.batch = 2, .height = 32, .width = 48, .coarsest = 3};
+      LossSetup s{.batch = 2, .height = 32, .width = 48, .coarsest = 3};
       s.options.lrn = lrn;
       s.options.normalization = normalization;
       require_fused_and_equal(s);
@@ -123,7 +54,7 @@ TEST_CASE("the fused losses equal the graph of the net, whatever its options") {
 
 TEST_CASE("the fused losses equal the graph of the net with kinds of terms left out") {
   for (int kinds = 1; kinds < 8; ++kinds) {
-    Setup s{.height = 32, .width = 48, .coarsest = 3, .options = {.frames = 4}};
+    LossSetup s{.height = 32, .width = 48, .coarsest = 3, .options = {.frames = 4}};
     s.options.pixel = kinds & 1;
     s.options.smoothness = kinds & 2;
     s.options.ssim = kinds & 4;
@@ -131,14 +62,14 @@ TEST_CASE("the fused losses equal the graph of the net with kinds of terms left 
     if (s.options.pixel || s.options.ssim) {
       require_fused_and_equal(s);
     } else {
-      const Plan plan = make_plan(net_loss(s, Dtype::f32), fused(true));
+      const Plan plan = make_plan(loss_graph(s, Dtype::f32), fused(true));
       CHECK(count_steps(plan, MultiscaleLoss::kName) == 0);  // nothing is warped: two nodes a level
     }
   }
 }
 
 TEST_CASE("plans fuse the losses where the device or their options say so") {
-  const Graph g = net_loss({.height = 32, .width = 32, .coarsest = 3}, Dtype::f32);
+  const Graph g = loss_graph({.height = 32, .width = 32, .coarsest = 3}, Dtype::f32);
   CHECK(count_steps(make_plan(g), MultiscaleLoss::kName) == 0);  // on the CPU it does not pay
   const Plan plan = make_plan(g, fused(true));
   CHECK(plan.to_string().find("multiscale_loss") != std::string::npos);
@@ -222,7 +153,7 @@ TEST_CASE("one other detail, and the losses are left unfused or still right") {
     const Graph g = one_level(detail);
     CHECK(count_steps(make_plan(g, fused(true)), MultiscaleLoss::kName) ==
           static_cast<int64_t>(still_fused.count(detail)));
-    require_equal(run(g, fused(true)), run(g, fused(false)), 1e-9);
+    require_equal(run_loss(g, fused(true)), run_loss(g, fused(false)), 1e-9);
   }
 }
 
