@@ -34,6 +34,22 @@ void note_atomic(const void* address, size_t bytes, const void* code) {
   MILLRACE_HOOK(__tsan_read##bytes, read, bytes) \
   MILLRACE_HOOK(__tsan_write##bytes, write, bytes)
 
+#define MILLRACE_ATOMICS(bits, T)                                                                         \
+  T __tsan_atomic##bits##_load(const volatile T* p, int) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); } \
+  void __tsan_atomic##bits##_store(volatile T* p, T x, int) { __atomic_store_n(p, x, __ATOMIC_SEQ_CST); } \
+  T __tsan_atomic##bits##_exchange(volatile T* p, T x, int) {                                             \
+    return __atomic_exchange_n(p, x, __ATOMIC_SEQ_CST);                                                   \
+  }                                                                                                       \
+  T __tsan_atomic##bits##_fetch_add(volatile T* p, T x, int) {                                            \
+    return __atomic_fetch_add(p, x, __ATOMIC_SEQ_CST);                                                    \
+  }                                                                                                       \
+  T __tsan_atomic##bits##_fetch_sub(volatile T* p, T x, int) {                                            \
+    return __atomic_fetch_sub(p, x, __ATOMIC_SEQ_CST);                                                    \
+  }                                                                                                       \
+  bool __tsan_atomic##bits##_compare_exchange_strong(volatile T* p, T* expected, T x, int, int) {         \
+    return __atomic_compare_exchange_n(p, expected, x, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);        \
+  }
+
 extern "C" {
 
 MILLRACE_HOOKS(1)
@@ -53,5 +69,10 @@ void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 void __tsan_vptr_update(void**, void*) {}
+
+// The host's atomics, such as the counts of shared pointers: kernels have none of these.
+MILLRACE_ATOMICS(8, signed char)
+MILLRACE_ATOMICS(32, int)
+MILLRACE_ATOMICS(64, long long)
 
 }  // extern "C"
