@@ -16,9 +16,11 @@ namespace {
 // Thrown in a waiting thread to clear its stack after another has faulted.
 struct Cancelled {};
 
+bool same_text(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
+
 bool same_place(const Meeting& a, const Meeting& b) {
-  return a.where.line() == b.where.line() && std::strcmp(a.word, b.word) == 0 &&
-         std::strcmp(a.where.file_name(), b.where.file_name()) == 0;
+  return a.where.line() == b.where.line() && same_text(a.word, b.word) &&
+         same_text(a.where.file_name(), b.where.file_name());
 }
 
 std::string show_mask(unsigned mask) {

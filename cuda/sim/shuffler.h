@@ -17,7 +17,8 @@ class Shuffler {
     uint64_t z = state_;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return (z ^ (z >> 31)) % limit;
+    z ^= z >> 31;
+    return static_cast<uint64_t>(static_cast<unsigned __int128>(z) * limit >> 64);  // faster than z % limit
   }
 
  private:
