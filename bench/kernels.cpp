@@ -36,15 +36,16 @@ usage: bench_kernels [options]
   --json           an array of objects on stdout, in place of the table
   --help
 
-How it is measured: operands are drawn as the tests draw them. Runs are queued in batches of at least a millisecond, and
-the clock stops when the device has done them all; printed is the median over batches of the time of one run. A device
-keeps what it has just touched in its caches, so successive runs take operands of their own, as many sets as fill 256 MiB:
-times are those of a node whose inputs come from memory. Runs shorter than a launch (some microseconds on a GPU) show
-the launch. Bytes and FLOP are the op's own count of what must be moved and computed at least once, so a share of the
-copy over 100 % says that caches helped or that the count is generous. The copy is millrace's own, of 256 MiB.
+How it is measured: operands are drawn as the tests draw them. Runs are queued in batches of at least a
+millisecond, and the clock stops when the device has done them all; printed is the median over batches of the
+time of one run. A device keeps what it has just touched in its caches, so successive runs take operands of
+their own, as many sets as fill 256 MiB: times are those of a node whose inputs come from memory. Runs shorter
+than a launch (some microseconds on a GPU) show the launch. Bytes and FLOP are the op's own count of what must
+be moved and computed at least once, so a share of the copy over 100 % says that caches helped or that the
+count is generous. The copy is millrace's own, of 256 MiB.
 
-JSON: op, version, device, case, dtype, seconds, bytes, flop, copy_share; seconds and copy_share are null where a version
-cannot do the case, and with --counts.
+JSON: op, version, device, case, dtype, seconds, bytes, flop, copy_share; seconds and copy_share are null where
+a version cannot do the case, and with --counts.
 )";
 
 constexpr int64_t kColdBytes = 256 << 20;
