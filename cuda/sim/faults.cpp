@@ -19,18 +19,20 @@ std::string show_launch(const Launch& launch) {
   return kernel_name(launch.kernel) + " launched at " + show_line(launch.where);
 }
 
+}  // namespace
+
 #ifdef __SANITIZE_ADDRESS__
-// ASan and UBSan say what happened and end the program; this adds in which thread of which kernel.
-void name_running_thread() {
+// ASan and UBSan say what happened and end the program; these add in which thread of which kernel. Each has
+// its own way.
+static void name_running_thread() {
   if (Running::now()) std::fprintf(stderr, "[%s] was running\n", running_thread().c_str());
 }
-[[maybe_unused]] const bool names_running_thread = [] {
+[[maybe_unused]] static const bool asan_names_running_thread = [] {
   __sanitizer_set_death_callback(name_running_thread);
   return true;
 }();
+extern "C" void __ubsan_on_report() { name_running_thread(); }
 #endif
-
-}  // namespace
 
 Running::Running(const Launch& launch) { running = &launch; }
 Running::~Running() { running = nullptr; }
