@@ -278,9 +278,11 @@ FlowEstimator& FlowProgram::estimator(Size frame) {
   if (s_.width) network.width = s_.width;
   if (!estimator_ || estimator_->network() != network) {
     estimator_.reset();
-    estimator_ = std::make_unique<FlowEstimator>(
-        weights_, *device_,
-        FlowEstimatorOptions{.network = network, .plan = kernels_.plan_options(device_->name())});
+    estimator_ =
+        std::make_unique<FlowEstimator>(weights_, *device_,
+                                        FlowEstimatorOptions{.network = network,
+                                                             .plan = kernels_.plan_options(device_->name()),
+                                                             .wait_for_nodes = s_.wait_for_nodes});
   }
   return *estimator_;
 }

@@ -87,8 +87,10 @@ Validator::Validator(const TrainConfig& config, ParamStore& params, State& state
     : config_(config),
       source_(options.source),
       ranges_(choose_clips(*options.source, config.frames, options)),
-      net_(plan_validation(config, params, options.plan), state, {.arena = options.arena}),
-      zero_(plan_zero_flow(config, options.plan), state, {.arena = options.arena}) {
+      net_(plan_validation(config, params, options.plan), state,
+           {.arena = options.arena, .wait_for_nodes = config.wait_for_nodes}),
+      zero_(plan_zero_flow(config, options.plan), state,
+            {.arena = options.arena, .wait_for_nodes = config.wait_for_nodes}) {
   for (const auto& [name, value] : zero_.plan().outputs) names_.push_back(name);
 }
 

@@ -12,4 +12,7 @@ inline constexpr const char* kDeviceHelp =
     "convolutions "
     "are slow so far; cuda-sim: a GPU simulated on the CPU, to find faults, very slow";
 
+inline constexpr const char* kWaitForNodesHelp =
+    "wait for the device after each node, so that its fault names the node; slow";
+
 }  // namespace millrace

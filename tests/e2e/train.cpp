@@ -227,7 +227,7 @@ TEST_CASE("11 frames and an odd factor of channels train and resume") {
 }
 
 TEST_CASE("flag --plan shows the paper's net and allocates nothing") {
-  const Result result = train(words("--plan --preset paper --data synthetic:"));
+  const Result result = train(words("--plan --preset paper --data synthetic: --device cpu"));
   REQUIRE(result.code == 0);
   for (const char* part : {"motionnet/conv1/conv2d", "kernel", "MFLOP", "arena", "f32(16,224,224,33)"})
     CHECK_THAT(result.out, Contains(part));
