@@ -8,7 +8,8 @@ class Registry;
 
 namespace cuda_sim {                        // millrace_cuda_sim
 void register_kernels(Registry& registry);  // generated from the .cu files' names
-// Kernels, and the device "cuda-sim".
+void register_device(Registry& registry);   // "cuda-sim"
+// Both, and convolutions by the CPU.
 void register_backend(Registry& registry);
 }  // namespace cuda_sim
 namespace cuda_race {  // millrace_cuda_race
@@ -16,7 +17,7 @@ void register_kernels(Registry& registry);
 }
 namespace cuda {  // millrace_cuda
 void register_kernels(Registry& registry);
-void register_backend(Registry& registry);
+void register_backend(Registry& registry);  // kernels, and the device "cuda"
 }  // namespace cuda
 
 }  // namespace millrace

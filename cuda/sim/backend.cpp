@@ -64,12 +64,16 @@ void inject_from_environment(sim::SimDriver& driver) {
 
 }  // namespace
 
-void register_backend(Registry& registry) {
-  register_kernels(registry);
-  add_cpu_convolutions(registry);
+void register_device(Registry& registry) {
   const auto driver = std::make_shared<sim::SimDriver>();
   inject_from_environment(*driver);
   add_cuda_backend(registry, {.name = kName, .automatic = false, .driver = driver});
+}
+
+void register_backend(Registry& registry) {
+  register_kernels(registry);
+  add_cpu_convolutions(registry);
+  register_device(registry);
 }
 
 }  // namespace millrace::cuda_sim

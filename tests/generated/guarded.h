@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/device.h"
@@ -41,11 +42,12 @@ class Guarded {
   uint8_t* data_;
 };
 
-// The buffers where a GPU can reach them: copies in its memory, guards and all, from construction to
+// The buffers where a device can reach them: copies in its memory, guards and all, from construction to
 // fetch().
-class OnGpu {
+class OnDevice {
  public:
-  explicit OnGpu(std::vector<Guarded>& buffers) : device_(make_device("cuda")), buffers_(buffers) {
+  OnDevice(const std::string& device, std::vector<Guarded>& buffers)
+      : device_(make_device(device)), buffers_(buffers) {
     for (Guarded& b : buffers) {
       const auto bytes = static_cast<int64_t>(b.memory().size());
       copies_.emplace_back(*device_, bytes + kAlignment);

@@ -176,10 +176,17 @@ void set_layouts(std::vector<Spec>& specs, const std::vector<Layout>& layouts) {
   for (size_t i = 0; i < layouts.size(); ++i) specs[i].layout = layouts[i];
 }
 
+// False for the CPU, and where only the kernels of a device are registered: they work in the host's memory.
+bool has_memory_of_its_own(const std::string& device) {
+  const auto& all = Registry::get().backends();
+  return device != "cpu" &&
+         std::any_of(all.begin(), all.end(), [&](const Backend& b) { return b.name == device; });
+}
+
 // The buffers are those of the inputs, the outputs and the workspace, in this order.
 void run_where_it_belongs(const Kernel& kernel, KernelArgs args, std::vector<Guarded>& buffers) {
-  if (kernel.device != "cuda") return kernel.run(args);
-  OnGpu gpu(buffers);
+  if (!has_memory_of_its_own(kernel.device)) return kernel.run(args);
+  OnDevice gpu(kernel.device, buffers);
   std::vector<Tensor> tensors;
   for (size_t b = 0; b < buffers.size(); ++b) tensors.push_back(gpu.tensor(b));
   const std::span<const Tensor> all = tensors;
