@@ -69,14 +69,14 @@ void Trainer::set_up() {
   if (options_.resume) check_environment();
   check_disk();
 
-  const RunSources sources = open_run_sources(config_);
-  loader_ = std::make_unique<Loader>(sources.train, loader_options(config_));
   const std::vector<Plan> validation = Validator::plans(config_, params_, plan_options_);
   std::vector<const Plan*> all;
   for (const Plan& plan : validation) all.push_back(&plan);
   for (const auto& [name, plan] : plans_) all.push_back(&plan);
   const MemoryNeed need = memory_need(all, state_);
   require_memory(*device_, need);
+  const RunSources sources = open_run_sources(config_);
+  loader_ = std::make_unique<Loader>(sources.train, loader_options(config_));
   arena_ = std::make_unique<Memory>(*device_, need.arena);
 
   params_.initialise(state_, Dtype::f32, static_cast<uint64_t>(config_.seed));

@@ -159,6 +159,14 @@ TEST_CASE("a fault that only shows when a step is waited for names the node with
                   {4, {"node ", "cudaErrorIllegalAddress", "memory outside of its own", "goes on from"}});
 }
 
+TEST_CASE("a run that the device has no room for is refused from its plan") {
+  if (!simulator_built_in()) return;
+  const TemporaryFolder folder;
+  require_failure(train(run_on("cuda-sim", folder / "run", "--height 2048 --width 2048 --batch 512")),
+                  {4, {"MiB of free memory (activations", "got 65536 MiB", "smaller --batch"}});
+  CHECK_FALSE(fs::exists(folder / "run"));
+}
+
 TEST_CASE("no memory on the device: said before anything is computed, and the folder can be used again") {
   if (!simulator_built_in()) return;
   const TemporaryFolder folder;
