@@ -112,6 +112,20 @@ TEST_CASE("each step finds its own input, whose memory is free again at once, an
   CHECK(m.driver->calls("copy_within") == 10);
 }
 
+TEST_CASE("a slot is written again only when its last input has arrived") {
+  Machine m;
+  m.device.reserve_input(kCount * 4);
+  std::vector<Memory> inputs;
+  for (int k = 0; k < 10; ++k) inputs.push_back(zeros(m.device));
+  m.device.synchronize();
+  for (int k = 0; k < 10; ++k) {
+    const Numbers values(kCount, static_cast<float>(k));
+    m.device.upload_input(inputs[static_cast<size_t>(k)].data(), values.data(), kCount * 4);
+  }
+  for (int k = 0; k < 10; ++k)
+    CHECK(download(m.device, inputs[static_cast<size_t>(k)]) == Numbers(kCount, static_cast<float>(k)));
+}
+
 TEST_CASE("an input too large for the slots is copied all the same") {
   Machine m;
   const Memory input = zeros(m.device);
