@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kBlock) clear_counts(CellLists lists) {
 
 // The cell of sample s, or -1 where no tap is inside.
 __device__ __forceinline__ int cell_number(const float* __restrict__ flow, int s, const WarpExtents& e) {
-  const int k = s % e.K, j = s / e.K % e.W, i = s / e.K / e.W % e.H, n = s / e.K / e.W / e.H;
+  const auto [n, i, j, k] = e.place(s);
   const Float2 uv = load_vec<2>(flow + 2 * s);
   const Cell at(i, j, uv[0], uv[1], e.H, e.W);
   if (at.row < -1 || at.row >= e.H || at.column < -1 || at.column >= e.W) return -1;
@@ -159,7 +159,7 @@ template <int C> __global__ void __launch_bounds__(kBlock)
                  float* __restrict__ dimage, WarpExtents e) {
   const int t = static_cast<int>(global_thread());
   if (t >= e.samples) return;
-  const int k = t % e.K, q = t / e.K % e.W, p = t / e.K / e.W % e.H, n = t / e.K / e.W / e.H;
+  const auto [n, p, q, k] = e.place(t);
   Floats<C> sum;
 #pragma unroll
   for (int c = 0; c < C; ++c) sum[c] = 0;
@@ -170,7 +170,8 @@ template <int C> __global__ void __launch_bounds__(kBlock)
     for (int at = end - lists.count[cell]; at < end; ++at) {
       const int s = lists.order[at];
       const Float2 uv = load_vec<2>(flow + 2 * s);
-      const Cell from(s / e.K / e.W % e.H, s / e.K % e.W, uv[0], uv[1], e.H, e.W);
+      const SamplePlace its = e.place(s);
+      const Cell from(its.i, its.j, uv[0], uv[1], e.H, e.W);
       const float weight = (lower ? 1 - from.down : from.down) * (right ? 1 - from.right : from.right);
       const Floats<C> d = load_colours<C>(dy + s * C);
 #pragma unroll
