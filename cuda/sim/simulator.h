@@ -14,8 +14,8 @@
 //     the mask or of the block. Lanes that the last warp of a block does not have may be named in masks;
 //   - a vector access at an address that is no multiple of the vector's size.
 // Shared memory read before the block wrote it is NaN, or -1 as an integer. Out-of-bounds access is for ASan
-// and UBSan to find, whose reports end with the same names. Races are found in kernels that are compiled to be
-// watched: race/detector.h.
+// and UBSan to find, whose reports end with the same names. Races are found in kernels that are compiled to
+// be watched: race/detector.h.
 #pragma once
 
 #include <cstdint>
