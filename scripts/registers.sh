@@ -64,8 +64,8 @@ differences() {
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
 measured >"$new"
-spilled=$(awk -F '\t' 'NR > 2 && $5 > 0 { print $1 ": " $2 " on " $3 ": " $5 " bytes" }' "$new")
-[[ -z $spilled ]] || die "kernels spill registers to memory:" "$spilled"
+mapfile -t spilled < <(awk -F '\t' 'NR > 2 && $5 > 0 { print $1 ": " $2 " on " $3 ": " $5 " bytes" }' "$new")
+[[ ${#spilled[@]} -eq 0 ]] || die "kernels spill registers to memory:" "${spilled[@]}"
 
 if [[ $mode == --update ]]; then
   cp "$new" "$table"
@@ -75,7 +75,7 @@ fi
 [[ -e $table ]] || die "there is no $table." "To write it: scripts/registers.sh --update"
 written=$(sed -n '1s/^# nvcc \([0-9.]*\)\. .*/\1/p' "$table")
 [[ $written == "$release" ]] || skip "the table is of nvcc $written, and this is $release"
-found=$(differences "$new")
-[[ -z $found ]] || die "kernels are not what $table says:" "$found" \
+mapfile -t found < <(differences "$new")
+[[ ${#found[@]} -eq 0 ]] || die "kernels are not what $table says:" "${found[@]}" \
   "If that is meant, scripts/registers.sh --update writes the table, and the commit says why they changed."
 printf '%s\n' "$(($(wc -l <"$table") - 2)) lines agree with $table."
