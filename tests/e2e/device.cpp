@@ -129,7 +129,7 @@ TEST_CASE("flow on the simulated GPU is that of the CPU") {
 }
 
 TEST_CASE(
-    "a launch that fails ends a run with code 4; its last checkpoint is whole, and the run goes on to the "
+    "a launch that fails ends a run with code 4, its last checkpoint is whole, and the run goes on to the "
     "last bit") {
   if (!simulator_built_in()) return;
   const TemporaryFolder folder;

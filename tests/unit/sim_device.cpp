@@ -145,7 +145,7 @@ TEST_CASE("inputs are copied to the device while the step before is still queued
   CHECK(m.driver->calls("synchronize_stream") == waits);
 }
 
-TEST_CASE("a recorded step reads the inputs of its own time; what the host said then is baked in") {
+TEST_CASE("a recorded step reads the inputs of its own time, and what the host said then is baked in") {
   Machine m;
   const Memory sum = zeros(m.device), input = zeros(m.device);
   m.device.reserve_input(kCount * 4);

@@ -120,7 +120,7 @@ TEST_CASE("in place the kernels compute the same") {
   }
 }
 
-TEST_CASE("the gradient is dropped where the value was; layers of other names differ") {
+TEST_CASE("the gradient is dropped where the value was, and layers of other names differ") {
   Graph g(Dtype::f64);
   const Value x = g.input("x", {4000}), at = g.input("at", Spec{{2}, Dtype::i64});
   const Value y = dropout(g, x, at, {.ratio = .5, .stream = "fc6"});
