@@ -6,28 +6,31 @@ namespace {
 
 constexpr int kBlock = 256;
 
-// plain. One thread per element. Bytes per element: one read and one written. The random numbers need no
-// memory but some hundred integer instructions, a third of them to make the key from the seed, which lies in
-// the device's memory.
+// plain. One thread per element, which uses one of the four words that it draws. Bytes per element: one read
+// and one written. The random numbers need no memory but some hundred integer instructions, a third of them
+// to make the key from the seed, which lies in the device's memory.
 template <class T> __global__ void __launch_bounds__(kBlock)
     dropout_elements(const T* x, const int64_t* at, T* y, int64_t count, DropoutFactor<float> factor) {
   const int64_t k = global_thread();
   if (k < count) y[k] = from_float<T>(to_float(x[k]) * factor(at, k));
 }
 
-// vector. One thread per 16 bytes: a quarter or an eighth of the accesses, and one key for their 4 or 8
-// elements. What is no whole vector, at the end, goes to the first threads of the grid. Bytes as before.
-// Integer instructions, not bytes, bound this kernel: each element has a block of four random words of its
-// own (core/rng.h) and uses one. That keeps the mask free of how threads are dealt out, and dropout stands
-// where activations are few.
+// vector. One thread per 16 bytes, whose 4 or 8 elements are one or two whole blocks of random words, with
+// one key: a quarter of the integer instructions that bound the version before. What is no whole vector, at
+// the end, goes to the first threads of the grid. Bytes as before.
 template <class T> __global__ void __launch_bounds__(kBlock)
     dropout_vectors(const T* x, const int64_t* at, T* y, int64_t count, DropoutFactor<float> factor) {
   constexpr int kWidth = kVectorBytes / sizeof(T);
   const int64_t vectors = count / kWidth, v = global_thread();
   if (v < vectors) {
     Floats<kWidth> values = load_floats<kWidth>(x + v * kWidth);
+    constexpr int kGroup = DropoutFactor<float>::kGroup, kGroups = kWidth / kGroup;
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) values[i] *= factor(at, v * kWidth + i);
+    for (int g = 0; g < kGroups; ++g) {
+      const PhiloxBlock b = factor.words(at, v * kGroups + g);
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) values[g * kGroup + i] *= factor.of(b.word[i]);
+    }
     store_floats(y + v * kWidth, values);
   }
   const int64_t k = vectors * kWidth + v;

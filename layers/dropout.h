@@ -3,11 +3,12 @@
 //
 //   y(k) = x(k) m(k) / (1 - ratio),   m(k) = 1 where u(k) >= ratio 2^32, else 0
 //
-// x and y of any shape; k counts its elements in their order. u(k) is word 0 of the block (core/rng.h) of the
-// named stream at `at` (2) = {seed, step} and index k: the mask depends on nothing else, not on type, device,
-// kernel or layout. `at` is an input, so that a recorded step draws new masks. The op is linear, so dx is the
-// same op on dy: the mask is computed again and never stored. Two ops of one stream draw one mask: each layer
-// names its own. m is a factor: what is not a number stays visible where it is dropped.
+// x and y of any shape; k counts its elements in their order. u(k) is word k mod 4 of the block (core/rng.h)
+// of the named stream at `at` (2) = {seed, step} and index floor(k / 4): the mask depends on nothing else,
+// not on type, device, kernel or layout, and one block of random words serves four elements. `at` is an
+// input, so that a recorded step draws new masks. The op is linear, so dx is the same op on dy: the mask is
+// computed again and never stored. Two ops of one stream draw one mask: each layer names its own. m is a
+// factor: what is not a number stays visible where it is dropped.
 #pragma once
 
 #include <cmath>
@@ -29,10 +30,11 @@ struct DropoutAttrs {
   }
 };
 
-// The factor of element k: the formula of all kernels.
+// The factors of elements: the formula of all kernels.
 template <class T> struct DropoutFactor {
-  uint64_t stream;     // hash of its name
-  uint32_t threshold;  // words below it drop
+  static constexpr int kGroup = 4;  // elements of one block
+  uint64_t stream;                  // hash of its name
+  uint32_t threshold;               // words below it drop
   T scale;
 
   explicit DropoutFactor(const DropoutAttrs& a)
@@ -40,10 +42,18 @@ template <class T> struct DropoutFactor {
         threshold(static_cast<uint32_t>(std::min(std::ceil(a.ratio * 0x1p32), 0x1p32 - 1))),
         scale(static_cast<T>(1 / (1 - a.ratio))) {}
 
-  // `at` is the op's input.
-  MILLRACE_HD T operator()(const int64_t* at, int64_t k) const {
+  // The words of elements 4 group to 4 group + 3. `at` is the op's input.
+  MILLRACE_HD PhiloxBlock words(const int64_t* at, int64_t group) const {
     const RandomStream numbers{static_cast<uint64_t>(at[0]), stream};
-    return numbers.block({.step = at[1], .index = k}).word[0] >= threshold ? scale : T(0);
+    return numbers.block({.step = at[1], .index = group});
+  }
+  MILLRACE_HD T of(uint32_t word) const { return word >= threshold ? scale : T(0); }
+
+  // Of one element. Chosen and not indexed: a GPU's registers have no index.
+  MILLRACE_HD T operator()(const int64_t* at, int64_t k) const {
+    const PhiloxBlock b = words(at, k / kGroup);
+    const uint32_t even = k & 2 ? b.word[2] : b.word[0], odd = k & 2 ? b.word[3] : b.word[1];
+    return of(k & 1 ? odd : even);
   }
 };
 
