@@ -1,3 +1,4 @@
+#include "cuda/divide.cuh"
 #include "cuda/normalization.cuh"
 #include "cuda/numbers.cuh"
 #include "cuda/op.cuh"
@@ -14,6 +15,7 @@ struct Extents {
   int H, W;      // of outputs
   int C;         // 3T
   int channels;  // of images
+  Divisor by_frames, by_channels;
 };
 
 // What is done to the bytes, and the extents.
@@ -24,8 +26,14 @@ struct Preparation {
   bool respond;
 
   Preparation(const PrepareClipAttrs& a, const Shape& x, const Shape& images)
-      : e{static_cast<int>(x[1]),      static_cast<int>(x[2]), static_cast<int>(images[1]),
-          static_cast<int>(images[2]), static_cast<int>(x[3]), static_cast<int>(images[3])},
+      : e{static_cast<int>(x[1]),
+          static_cast<int>(x[2]),
+          static_cast<int>(images[1]),
+          static_cast<int>(images[2]),
+          static_cast<int>(x[3]),
+          static_cast<int>(images[3]),
+          Divisor(static_cast<int>(x[3] / 3)),
+          Divisor(static_cast<int>(images[3]))},
         normalize(a.normalize),
         k(static_cast<float>(a.response.k)),
         weight(static_cast<float>(a.response.alpha / static_cast<double>(a.response.size))),
@@ -55,8 +63,9 @@ struct PixelTaps {
     origin = ((n * e.H0 + window.top) * e.W0 + window.left) * e.C;
   }
 
-  // One frame's three colours of the output pixel, normalised. Taps without weight are not read: an equal
-  // size reads one of the four.
+  // One frame's three colours of the output pixel, normalised. Taps without weight are not read, and where
+  // one tap has all of it, as everywhere in a window of the output's size, that is its byte: no weights,
+  // which are half of the instructions of the other way, and all threads of a warp go the same.
   __device__ Floats<3> colours(const uint8_t* __restrict__ x, int frame, const Preparation& prepare) const {
     const Extents& e = prepare.e;
     const uint8_t* const a =
@@ -65,6 +74,11 @@ struct PixelTaps {
     const int to_below = (row.second - row.first) * e.W0 * e.C;
     const bool right = column.weight_second != 0, below = row.weight_second != 0;
     Floats<3> v;
+    if (!right && !below) {
+#pragma unroll
+      for (int c = 0; c < 3; ++c) v[c] = prepare.normalize(a[c], prepare.normalize.mean[c]);
+      return v;
+    }
 #pragma unroll
     for (int c = 0; c < 3; ++c) {
       const int second = right ? a[to_right + c] : 0, third = below ? a[to_below + c] : 0;
@@ -150,7 +164,7 @@ template <class T> __global__ void __launch_bounds__(kBlock)
   __syncthreads();
 
   for (int task = thread; task < pixels * frames; task += kBlock) {
-    const int pixel = task / frames, frame = task - pixel * frames;
+    const int pixel = e.by_frames.quotient(task), frame = e.by_frames.remainder(task, pixel);
     const PixelTaps taps(rows[pixel], columns[pixel], origins[pixel]);
     const Floats<3> v = taps.colours(x, frame, prepare);
     const float factor = loss_images != nullptr ? prepare.response(v) : 0;
@@ -164,7 +178,7 @@ template <class T> __global__ void __launch_bounds__(kBlock)
 
   constexpr int kLanes = 16 / sizeof(T);
   store_block(images + begin * channels, pixels * channels, [&](int at) {
-    int pixel = at / channels, c = at - pixel * channels;
+    int pixel = e.by_channels.quotient(at), c = e.by_channels.remainder(at, pixel);
     Floats<kLanes> lanes;
 #pragma unroll
     for (int i = 0; i < kLanes; ++i) {
