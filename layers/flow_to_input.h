@@ -53,7 +53,8 @@ template <class T> struct FlowToInputFormula {
 
   // z; that of a NaN is one.
   MILLRACE_HD T operator()(T x) const {
-    const T z = scale * (x < -clip ? -clip : x > clip ? clip : x) + offset;
+    const T above = x < -clip ? -clip : x;  // in two steps: nvcc branches for one nested choice
+    const T z = scale * (above > clip ? clip : above) + offset;
     return quantise ? std::rint(z) : z;
   }
   // dz/dx
