@@ -26,11 +26,11 @@ template <class T> __global__ void __launch_bounds__(kPoolBlock)
 // outputs, in 32 bits, and what it reads comes in a quarter or an eighth of the instructions. Bytes as in
 // `plain`.
 template <class T> __global__ void __launch_bounds__(kPoolBlock)
-    average_pool_vectors(PoolTensor<const T> x, PoolTensor<T> y, PoolWindows windows) {
+    average_pool_vectors(PoolTensor<const T> x, PoolTensor<T> y, PoolWindows windows, PoolGrid<T> grid) {
   constexpr int kWidth = kPoolWidth<T>;
-  const auto thread = static_cast<unsigned>(global_thread());
-  if (thread >= y.N * y.H * y.W * (y.C / kWidth)) return;
-  const PoolVector at(thread, y.H, y.W, y.C, kWidth);
+  const auto thread = static_cast<int>(global_thread());
+  if (thread >= grid.threads) return;
+  const PoolVector at = grid.place(thread);
   const PoolAxis::Range rows = windows.rows.window(at.i), columns = windows.columns.window(at.j);
   Floats<kWidth> sum{};
   for (int i = rows.begin; i < rows.end; ++i) {
@@ -65,17 +65,17 @@ template <class T> __global__ void __launch_bounds__(kPoolBlock)
 // vector. The same for 16 bytes of channels, for the reasons above; the division by the size is one for all
 // of them. Bytes as in `plain`.
 template <class T> __global__ void __launch_bounds__(kPoolBlock)
-    average_pool_dx_vectors(PoolTensor<const T> dy, PoolTensor<T> dx, PoolWindows windows) {
+    average_pool_dx_vectors(PoolTensor<const T> dy, PoolTensor<T> dx, PoolHolders holders, PoolGrid<T> grid) {
   constexpr int kWidth = kPoolWidth<T>;
-  const auto thread = static_cast<unsigned>(global_thread());
-  if (thread >= dx.N * dx.H * dx.W * (dx.C / kWidth)) return;
-  const PoolVector at(thread, dx.H, dx.W, dx.C, kWidth);
-  const PoolAxis::Range over = windows.rows.holders(at.i), across = windows.columns.holders(at.j);
+  const auto thread = static_cast<int>(global_thread());
+  if (thread >= grid.threads) return;
+  const PoolVector at = grid.place(thread);
+  const PoolAxis::Range over = holders.rows(at.i), across = holders.columns(at.j);
   Floats<kWidth> sum{};
   for (int o = over.begin; o < over.end; ++o) {
     for (int r = across.begin; r < across.end; ++r) {
       const Floats<kWidth> slope = load_floats<kWidth>(dy.at(at, o, r));
-      const float share = 1.0f / size_of_window(windows, o, r);
+      const float share = 1.0f / size_of_window(holders.windows, o, r);
 #pragma unroll
       for (int c = 0; c < kWidth; ++c) sum[c] += slope[c] * share;
     }
@@ -96,8 +96,10 @@ template <class T> void average_pool(const KernelArgs& args) {
 template <class T> void average_pool_vector(const KernelArgs& args) {
   if (!all_vector_aligned(args)) return average_pool<T>(args);
   const PoolTensor<const T> x(args.in[0]);
-  launch(average_pool_vectors<T>, shape_for(args.out[0].count() / kPoolWidth<T>), args.stream, x, args.out[0],
-         pool_windows(args.attrs<AveragePool>(), x.H, x.W));
+  const PoolTensor<T> y(args.out[0]);
+  const PoolGrid<T> grid(y.N, y.H, y.W, y.C);
+  launch(average_pool_vectors<T>, shape_for(grid.threads), args.stream, x, y,
+         pool_windows(args.attrs<AveragePool>(), x.H, x.W), grid);
 }
 
 template <class T> void average_pool_dx(const KernelArgs& args) {
@@ -109,8 +111,9 @@ template <class T> void average_pool_dx(const KernelArgs& args) {
 template <class T> void average_pool_dx_vector(const KernelArgs& args) {
   if (!all_vector_aligned(args)) return average_pool_dx<T>(args);
   const PoolTensor<T> dx(args.out[0]);
-  launch(average_pool_dx_vectors<T>, shape_for(args.out[0].count() / kPoolWidth<T>), args.stream, args.in[0],
-         dx, pool_windows(args.attrs<AveragePoolDx>().pool, dx.H, dx.W));
+  const PoolGrid<T> grid(dx.N, dx.H, dx.W, dx.C);
+  launch(average_pool_dx_vectors<T>, shape_for(grid.threads), args.stream, args.in[0], dx,
+         PoolHolders(pool_windows(args.attrs<AveragePoolDx>().pool, dx.H, dx.W)), grid);
 }
 
 template <class T> void add_versions(Registry& r) {

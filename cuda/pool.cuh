@@ -1,6 +1,7 @@
 // What the kernels of pooling share: where a thread stands in a (N,H,W,C) tensor.
 #pragma once
 
+#include "cuda/divide.cuh"
 #include "cuda/elementwise.cuh"
 #include "layers/pool_windows.h"
 
@@ -22,18 +23,47 @@ struct PoolElement {
   }
 };
 
-// The vector of kPoolWidth channels that belongs to a thread, in a grid with `rows` by `columns` for each
-// image. In 32 bits: the divisions are most of what a thread computes.
+// The vector of kPoolWidth channels that belongs to a thread.
 struct PoolVector {
   unsigned n, c;  // the first of the channels
   int i, j;
+};
 
-  __device__ PoolVector(unsigned at, unsigned rows, unsigned columns, unsigned C, unsigned width) {
-    const unsigned pixel = at / (C / width), row = pixel / columns;
-    c = at % (C / width) * width;
-    j = static_cast<int>(pixel % columns);
-    i = static_cast<int>(row % rows);
-    n = row / rows;
+// A thread for each vector of a grid with `rows` by `columns` for each of N images. Fewer than 2^31 threads:
+// in 32 bits and by products, as divisions would be a quarter of a thread's instructions.
+template <class T> struct PoolGrid {
+  int threads;
+  Divisor by_rows, by_columns, by_vectors;
+
+  PoolGrid(unsigned N, unsigned rows, unsigned columns, unsigned C)
+      : threads(static_cast<int>(N * rows * columns * C) / kPoolWidth<T>),
+        by_rows(static_cast<int>(rows)),
+        by_columns(static_cast<int>(columns)),
+        by_vectors(static_cast<int>(C) / kPoolWidth<T>) {}
+
+  __device__ PoolVector place(int t) const {
+    const int pixel = by_vectors.quotient(t), row = by_columns.quotient(pixel), n = by_rows.quotient(row);
+    return {.n = static_cast<unsigned>(n),
+            .c = static_cast<unsigned>(by_vectors.remainder(t, pixel) * kPoolWidth<T>),
+            .i = by_rows.remainder(row, n),
+            .j = by_columns.remainder(pixel, row)};
+  }
+};
+
+// PoolWindows::holders of both axes, which have one stride, by products.
+struct PoolHolders {
+  PoolWindows windows;
+  Divisor by_stride;
+
+  explicit PoolHolders(const PoolWindows& w) : windows(w), by_stride(w.rows.stride) {}
+
+  __device__ PoolAxis::Range rows(int i) const { return of(windows.rows, i); }
+  __device__ PoolAxis::Range columns(int j) const { return of(windows.columns, j); }
+
+ private:
+  __device__ PoolAxis::Range of(const PoolAxis& axis, int p) const {
+    const int before = p + axis.pad - axis.kernel, last = by_stride.quotient(p + axis.pad);
+    return {before < 0 ? 0 : by_stride.quotient(before) + 1, last < axis.windows ? last + 1 : axis.windows};
   }
 };
 
