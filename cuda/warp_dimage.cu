@@ -167,6 +167,7 @@ template <int C> __global__ void __launch_bounds__(kBlock)
     const int lower = corner / 2, right = corner % 2;  // of the four cells round the pixel
     const int cell = ((n * (e.H + 1) + p + lower) * (e.W + 1) + q + right) * e.K + k;
     const int end = lists.end[cell];
+#pragma unroll 1  // the list of a cell is a sample or two; by four, as nvcc would, one colour spills on sm_90
     for (int at = end - lists.count[cell]; at < end; ++at) {
       const int s = lists.order[at];
       const Float2 uv = load_vec<2>(flow + 2 * s);

@@ -38,7 +38,7 @@ measured() {
     c++filt -p <"$objects/$(basename "$source").o.ptxas" |
       awk -v file="$(basename "$source")" -v OFS='\t' -F "'" '
         /Compiling entry function/ { kernel = $2; arch = $4 }
-        /bytes spill stores/ { split($0, word, " "); spill = word[4] + word[8] }
+        /bytes spill stores/ { split($0, word, " "); spill = word[5] + word[9] }
         /: Used [0-9]+ registers/ {
           registers = $0; sub(/.*Used /, "", registers); sub(/ .*/, "", registers)
           shared = 0
