@@ -71,7 +71,7 @@ std::vector<Job> find_jobs(const Graph& g, const TimingOptions& options, const K
     bool usable = false;
     for (const Kernel* k :
          Registry::get().kernels(node.op->name(), options.device, kernel_dtype(job.in, job.out))) {
-      if (!k->repeatable) continue;
+      if (!k->repeatable || (k->tf32 && options.precision != Precision::tf32)) continue;
       std::optional<Prepared> prepared = prepare_kernel(*k, *node.op, job.in, job.out);
       if (!prepared) continue;
       usable = usable || (known && *known == k->version);

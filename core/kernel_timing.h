@@ -5,12 +5,14 @@
 
 #include "core/graph.h"
 #include "core/kernel_choice.h"
+#include "core/precision.h"
 
 namespace millrace {
 
 struct TimingOptions {
   std::string device;
   std::string environment;  // of the keys: kernel_environment(device)
+  Precision precision = Precision::fp32;
 };
 
 // Stores the fastest version of each node that several versions can do and that `choices` has no usable one

@@ -42,6 +42,7 @@ Choice choose_kernel(const Node& node, const std::vector<Spec>& in, const std::v
     for (const Kernel* k : kernels) {
       if (only_known ? !known || k->version != *known : is_fixed) continue;
       if (!k->repeatable && !is_fixed) continue;
+      if (k->tf32 && c.options.precision != Precision::tf32) continue;
       if (auto prepared = prepare_kernel(*k, *node.op, in, out)) return {k, std::move(*prepared)};
     }
   }
@@ -202,8 +203,10 @@ Plan make_plan(const Graph& original, const PlanOptions& given) {
   const Graph rewritten = rewrite(original, options);
   const Choosing choosing = choosing_by(options);
   if (options.kernels == KernelPolicy::measure) {
-    time_kernels(rewritten, {.device = options.device, .environment = choosing.environment},
-                 *options.choices);
+    time_kernels(
+        rewritten,
+        {.device = options.device, .environment = choosing.environment, .precision = options.precision},
+        *options.choices);
   }
   Plan plan;
   plan.device = options.device;

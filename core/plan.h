@@ -9,6 +9,7 @@
 
 #include "core/graph.h"
 #include "core/kernel_choice.h"
+#include "core/precision.h"
 #include "core/registry.h"
 
 namespace millrace {
@@ -45,6 +46,7 @@ enum class KernelPolicy { heuristic, measure };
 
 struct PlanOptions {
   std::string device = "cpu";
+  Precision precision = Precision::fp32;
   KernelPolicy kernels = KernelPolicy::heuristic;
   // What is known goes before the policy, where that version can still do the node; what is measured is
   // added.

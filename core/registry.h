@@ -64,6 +64,8 @@ struct Kernel {
   // False: the last bits of results depend on which thread comes first. Taken only when a plan is asked for
   // this version by name, never by preference, measurement or a file of choices.
   bool repeatable = true;
+  // True: products of float round their factors to TF32. Taken only by plans of Precision::tf32.
+  bool tf32 = false;
 };
 
 // The type under which kernels for such operands are registered: bf16 as soon as one of them is, because
