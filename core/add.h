@@ -21,6 +21,9 @@ struct Add : OpBase<Add> {
     }
     return {in[0]};
   }
+  Bf16Operands bf16_operands() const override {
+    return {.in = kAllOperands, .out = operand(0), .rounds = false};
+  }
   std::vector<Value> grad(const GradArgs& a) const override { return {a.dout[0], a.dout[0]}; }
   std::vector<Sharing> sharing() const override { return {{.out = 0, .in = 0}, {.out = 0, .in = 1}}; }
 

@@ -16,6 +16,9 @@ struct Copy : OpBase<Copy> {
   static constexpr const char* kName = "copy";
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype) const override { return {in[0]}; }
+  Bf16Operands bf16_operands() const override {
+    return {.in = kAllOperands, .out = operand(0), .rounds = false};
+  }
   std::vector<Value> grad(const GradArgs& a) const override { return {a.dout[0]}; }
 
   static std::vector<Case> cases() {

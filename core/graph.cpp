@@ -23,34 +23,30 @@ Value Graph::input(const std::string& name, Spec spec) {
   return v;
 }
 
-Value Graph::state(const StateRef& ref, Shape shape, const std::string& name, Layout layout) {
+Value Graph::state(const StateRef& ref, Spec spec, const std::string& name) {
   if (ref.offset < 0) {
     fail(ErrorKind::runtime,
          {"state " + ref.buffer, "an offset of 0 or more", std::to_string(ref.offset), ""});
   }
-  const std::string key =
-      ref.buffer + "@" + std::to_string(ref.offset) + shape.to_string() + layout.to_string();
+  const std::string key = ref.buffer + "@" + std::to_string(ref.offset) + spec.to_string();
   if (auto found = states_.find(key); found != states_.end()) return found->second;
-  Value v = new_value({.spec = {shape, real_, std::move(layout)},
-                       .name = name.empty() ? key : name,
-                       .node = -1,
-                       .output = 0,
-                       .state = ref});
+  Value v = new_value(
+      {.spec = std::move(spec), .name = name.empty() ? key : name, .node = -1, .output = 0, .state = ref});
   states_[key] = v;
   return v;
 }
 
-std::vector<Value> Graph::add(std::shared_ptr<const Op> op, std::span<const Value> in) {
+std::vector<Value> Graph::add(std::shared_ptr<const Op> op, std::span<const Value> in, Dtype real) {
   std::vector<Spec> specs;
   for (Value v : in) specs.push_back({shape(v), spec(v).dtype});
   const std::string name = prefix_ + std::string(op->name());
   std::vector<Spec> made;
   try {
-    made = op->infer(specs, real_);
+    made = op->infer(specs, real);
   } catch (const Error& e) {
     throw Error(e.kind(), std::string(e.what()) + " (at " + name + ")");
   }
-  Node node{.op = std::move(op), .in = {in.begin(), in.end()}, .out = {}, .name = name};
+  Node node{.op = std::move(op), .in = {in.begin(), in.end()}, .out = {}, .name = name, .real = real};
   for (const Spec& s : made) {
     node.out.push_back(new_value({.spec = s,
                                   .name = name,

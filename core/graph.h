@@ -23,7 +23,8 @@ struct StateRef {
 struct Node {
   std::shared_ptr<const Op> op;
   std::vector<Value> in, out;
-  std::string name;  // path of scopes, "motionnet/conv1/conv2d"
+  std::string name;         // path of scopes, "motionnet/conv1/conv2d"
+  Dtype real = Dtype::f32;  // of the activations it makes; the graph's, until the precision pass
 };
 
 struct ValueInfo {
@@ -49,9 +50,17 @@ class Graph {
   Value input(const std::string& name, Shape shape) { return input(name, Spec{shape, real_}); }
   Value input(const std::string& name, Spec spec);
   // A value that outlives steps. The same place and shape give the same Value.
-  Value state(const StateRef& ref, Shape shape, const std::string& name = {}, Layout layout = {});
+  Value state(const StateRef& ref, Shape shape, const std::string& name = {}, Layout layout = {}) {
+    return state(ref, Spec{shape, real_, std::move(layout)}, name);
+  }
+  // The same for a buffer of another type.
+  Value state(const StateRef& ref, Spec spec, const std::string& name);
   // Appends a node and returns its outputs.
-  std::vector<Value> add(std::shared_ptr<const Op> op, std::span<const Value> in);
+  std::vector<Value> add(std::shared_ptr<const Op> op, std::span<const Value> in) {
+    return add(std::move(op), in, real_);
+  }
+  // The same among activations of another type than the graph's (core/precision_pass.h).
+  std::vector<Value> add(std::shared_ptr<const Op> op, std::span<const Value> in, Dtype real);
   Value add1(std::shared_ptr<const Op> op, std::initializer_list<Value> in) {
     return add(std::move(op), std::span<const Value>(in.begin(), in.size())).front();
   }

@@ -44,7 +44,8 @@ class Arranger {
     layouts.out.resize(node.out.size());
     std::vector<Value> in;
     for (size_t i = 0; i < node.in.size(); ++i) in.push_back(version(node.in[i], layouts.in[i]));
-    const std::vector<Value> made = rewriter_.emit(node.op, in, node.name, layouts.out);
+    const std::vector<Value> made = rewriter_.emit(node.op, in, node.name, node.real);
+    rewriter_.set_layouts(made, layouts.out);
     for (size_t o = 0; o < made.size(); ++o) rewriter_.set(node.out[o], made[o]);
     choices_.push_back(std::move(choice));
   }
@@ -62,7 +63,8 @@ class Arranger {
                     .name = rewriter_.graph().info(first).name + "/reorder"};
     const Spec plain{spec.shape, spec.dtype};
     choices_.push_back(choose_(node, {plain}, {plain}));
-    again = rewriter_.emit(node.op, node.in, node.name, {layout}).front();
+    again = rewriter_.emit(node.op, node.in, node.name).front();
+    rewriter_.set_layouts({again}, {layout});
     return again;
   }
 

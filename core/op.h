@@ -65,6 +65,17 @@ struct Sharing {
   int64_t offset = 0;
 };
 
+// Which operands are bf16 in a plan of Precision::bf16, as far as their neighbours allow
+// (core/precision_pass.h): bit k stands for operand k. Those of `in` are bf16 together or not at all; what
+// has no bit stays f32.
+inline constexpr uint64_t kAllOperands = ~uint64_t{0};
+constexpr uint64_t operand(int k) { return uint64_t{1} << k; }
+struct Bf16Operands {
+  uint64_t in = 0, out = 0;
+  // Where some of `in` are f32 anyway: true, they are rounded for this op; false, it computes in f32.
+  bool rounds = true;
+};
+
 class Op {
  public:
   virtual ~Op() = default;
@@ -82,6 +93,12 @@ class Op {
   // One op that computes next(this(...)), where there is one: a convolution absorbs the activation behind it.
   // Asked after gradients() and only when nothing else reads what lies between.
   virtual std::shared_ptr<const Op> absorb(const Op& /*next*/) const { return nullptr; }
+  virtual Bf16Operands bf16_operands() const { return {}; }
+  // The same on bf16 operands with f32 outputs, where there is such an op.
+  virtual std::shared_ptr<const Op> with_precise_output() const { return nullptr; }
+  // Of an op that updates parameters: the same with one output more at the end, output 0 in the type of
+  // activations. The precision pass asks for it, so that weights need not be cast in every step.
+  virtual std::shared_ptr<const Op> with_copy() const { return nullptr; }
 };
 
 // --- attributes ---

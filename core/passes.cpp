@@ -9,33 +9,29 @@ Rewriter::Rewriter(const Graph& from)
   for (int32_t id = 0; id < from.value_count(); ++id) {
     const ValueInfo& info = from.info(Value{id});
     if (info.node >= 0) continue;
-    map_[static_cast<size_t>(id)] = info.state
-                                        ? to_.state(*info.state, info.spec.shape, info.name, info.spec.layout)
-                                        : to_.input(info.name, info.spec);
+    map_[static_cast<size_t>(id)] =
+        info.state ? to_.state(*info.state, info.spec, info.name) : to_.input(info.name, info.spec);
   }
 }
 
 std::vector<Value> Rewriter::emit(std::shared_ptr<const Op> op, const std::vector<Value>& new_inputs,
-                                  const std::string& name) {
-  const std::vector<Value> out = to_.add(std::move(op), new_inputs);
+                                  const std::string& name, Dtype real) {
+  const std::vector<Value> out = to_.add(std::move(op), new_inputs, real);
   Node& node = to_.nodes_.back();
   node.name = name;
   for (Value v : out) to_.values_[static_cast<size_t>(v.id)].name = name;
   return out;
 }
 
-std::vector<Value> Rewriter::emit(std::shared_ptr<const Op> op, const std::vector<Value>& new_inputs,
-                                  const std::string& name, const std::vector<Layout>& layouts) {
-  const std::vector<Value> out = emit(std::move(op), new_inputs, name);
-  for (size_t k = 0; k < out.size(); ++k)
-    to_.values_[static_cast<size_t>(out[k].id)].spec.layout = layouts[k];
-  return out;
+void Rewriter::set_layouts(const std::vector<Value>& values, const std::vector<Layout>& layouts) {
+  for (size_t k = 0; k < values.size(); ++k)
+    to_.values_[static_cast<size_t>(values[k].id)].spec.layout = layouts[k];
 }
 
 void Rewriter::keep(const Node& node) {
   std::vector<Value> in;
   for (Value v : node.in) in.push_back((*this)[v]);
-  const std::vector<Value> out = emit(node.op, in, node.name);
+  const std::vector<Value> out = emit(node.op, in, node.name, node.real);
   for (size_t k = 0; k < out.size(); ++k) set(node.out[k], out[k]);
 }
 

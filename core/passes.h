@@ -24,10 +24,17 @@ class Rewriter {
   void keep(const Node& node);
   // Appends another op in the node's place, under the node's name.
   std::vector<Value> emit(std::shared_ptr<const Op> op, const std::vector<Value>& new_inputs,
-                          const std::string& name);
-  // The same, with the layouts of its outputs.
+                          const std::string& name) {
+    return emit(std::move(op), new_inputs, name, to_.real());
+  }
+  // The same, among activations of that type (Node::real).
   std::vector<Value> emit(std::shared_ptr<const Op> op, const std::vector<Value>& new_inputs,
-                          const std::string& name, const std::vector<Layout>& layouts);
+                          const std::string& name, Dtype real);
+  // A value of the State, which the old graph need not have.
+  Value state(const StateRef& ref, Spec spec, const std::string& name) {
+    return to_.state(ref, std::move(spec), name);
+  }
+  void set_layouts(const std::vector<Value>& values, const std::vector<Layout>& layouts);
   const Graph& graph() const { return to_; }
   // Gives the new graph its outputs and updates.
   Graph finish();

@@ -37,6 +37,7 @@ struct AveragePoolDx : OpBase<AveragePoolDx, AveragePoolDxAttrs> {
       fail(ErrorKind::runtime, {kName, "dy " + expected.to_string(), in[0].to_string(), ""});
     return {dx};
   }
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .out = operand(0)}; }
   bool has_gradient() const override { return false; }  // first derivatives only
 
   static std::vector<Case> cases() {
@@ -60,6 +61,7 @@ struct AveragePool : OpBase<AveragePool, PoolAttrs> {
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     return {{detail::pool_shape(kName, in[0], attrs, real), real}};
   }
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override {
     const Shape& x = a.graph.shape(a.in[0]);
     return {

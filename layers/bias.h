@@ -36,6 +36,7 @@ struct Bias : OpBase<Bias, BiasAttrs> {
     }
     return {in[0]};
   }
+  Bf16Operands bf16_operands() const override { return {.in = operand(0), .out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override {
     if (attrs.negative_slope != 1) {
       fail(ErrorKind::runtime, {kName, "a bias before fusion", "one with its activation inside", ""});

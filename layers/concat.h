@@ -25,6 +25,7 @@ struct Concat : OpBase<Concat> {
     if (in.empty()) fail(ErrorKind::runtime, {kName, "at least one input", "none", ""});
     return {{{in[0].shape[0], in[0].shape[1], in[0].shape[2], channels}, in[0].dtype}};
   }
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override {
     std::vector<Value> din;
     int64_t begin = 0;

@@ -34,6 +34,7 @@ struct Conv2d : OpBase<Conv2d, Conv2dAttrs> {
   static constexpr const char* kName = "conv2d";  // (x, w[, b]) -> y
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override;
+  Bf16Operands bf16_operands() const override { return {.in = operand(0) | operand(1), .out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override;
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
   std::shared_ptr<const Op> absorb(const Op& next) const override;
@@ -58,6 +59,7 @@ struct Conv2dDx : OpBase<Conv2dDx, Conv2dDxAttrs> {
   static constexpr const char* kName = "conv2d_dx";  // (dy, w) -> dx
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override;
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override;
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
   static std::vector<Case> cases();
@@ -81,6 +83,7 @@ struct Conv2dDw : OpBase<Conv2dDw, Conv2dDwAttrs> {
   static constexpr const char* kName = "conv2d_dw";  // (x, dy) -> dw
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override;
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands}; }
   bool has_gradient() const override { return false; }  // first derivatives only
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
   static std::vector<Case> cases();
@@ -90,6 +93,7 @@ struct Conv2dDb : OpBase<Conv2dDb> {
   static constexpr const char* kName = "conv2d_db";  // (dy) -> db
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override;
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .rounds = false}; }
   bool has_gradient() const override { return false; }  // first derivatives only
   static std::vector<Case> cases();
 };

@@ -31,6 +31,7 @@ struct DecoderJoin : OpBase<DecoderJoin, DecoderJoinAttrs> {
   static constexpr const char* kName = "decoder_join";  // (skip, up, b, flow, b_flow) -> y
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override;
+  Bf16Operands bf16_operands() const override { return {.in = operand(0) | operand(1), .out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override;
   static std::vector<Case> cases();
 };
@@ -51,6 +52,7 @@ struct DecoderJoinDx : OpBase<DecoderJoinDx, DecoderJoinDxAttrs> {
   static constexpr const char* kName = "decoder_join_dx";  // (dy, y) -> (dskip, dup, dflow)
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override;
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .out = operand(0) | operand(1)}; }
   bool has_gradient() const override { return false; }  // first derivatives only
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
   static std::vector<Case> cases();

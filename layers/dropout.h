@@ -71,6 +71,7 @@ struct Dropout : OpBase<Dropout, DropoutAttrs> {
             in.empty() ? "nothing" : in[0].to_string() + " and " + in.back().to_string(), ""});
     return {in[0]};
   }
+  Bf16Operands bf16_operands() const override { return {.in = operand(0), .out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override {
     return {a.graph.add1(make_op<Dropout>(attrs), {a.dout[0], a.in[1]}), Value{}};
   }

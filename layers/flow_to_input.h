@@ -70,6 +70,7 @@ struct FlowToInput : OpBase<FlowToInput, FlowToInputAttrs> {
   static constexpr const char* kName = "flow_to_input";  // (x) -> y
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override;
+  Bf16Operands bf16_operands() const override { return {.out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override;
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
   static std::vector<Case> cases();
@@ -80,6 +81,7 @@ struct FlowToInputDx : OpBase<FlowToInputDx, FlowToInputAttrs> {
   static constexpr const char* kName = "flow_to_input_dx";  // (dy, x) -> dx
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override;
+  Bf16Operands bf16_operands() const override { return {.in = operand(0)}; }
   bool has_gradient() const override { return false; }  // first derivatives only
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
   static std::vector<Case> cases();

@@ -37,6 +37,7 @@ struct LeakyReluDx : OpBase<LeakyReluDx, LeakyReluAttrs> {
       fail(ErrorKind::runtime, {kName, "dy like y, " + in[1].to_string(), in[0].to_string(), ""});
     return {in[0]};
   }
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .out = operand(0)}; }
   bool has_gradient() const override { return false; }  // first derivatives only
   std::vector<Sharing> sharing() const override { return {{.out = 0, .in = 0}}; }
 
@@ -63,6 +64,7 @@ struct LeakyRelu : OpBase<LeakyRelu, LeakyReluAttrs> {
     }
     return {in[0]};
   }
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override {
     return {a.graph.add1(make_op<LeakyReluDx>(attrs), {a.dout[0], a.out[0]})};
   }

@@ -28,6 +28,7 @@ struct MaxPoolDx : OpBase<MaxPoolDx, PoolAttrs> {
     if (!(in[0] == dy)) fail(ErrorKind::runtime, {kName, "dy " + dy.to_string(), in[0].to_string(), ""});
     return {in[1]};
   }
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .out = operand(0)}; }
   bool has_gradient() const override { return false; }  // first derivatives only
 
   static std::vector<Case> cases() {
@@ -54,6 +55,7 @@ struct MaxPool : OpBase<MaxPool, PoolAttrs> {
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     return {{detail::pool_shape(kName, in[0], attrs, real), real}};
   }
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override {
     return {a.graph.add1(make_op<MaxPoolDx>(attrs), {a.dout[0], a.in[0]})};
   }

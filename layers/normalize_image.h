@@ -35,6 +35,7 @@ struct NormalizeImage : OpBase<NormalizeImage, NormalizeImageAttrs> {
     }
     return {{x, real}};
   }
+  Bf16Operands bf16_operands() const override { return {.out = operand(0)}; }
   bool has_gradient() const override { return false; }
 
   static std::vector<Case> cases() {

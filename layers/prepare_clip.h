@@ -99,6 +99,7 @@ struct PrepareClip : OpBase<PrepareClip, PrepareClipAttrs> {
   static constexpr const char* kName = "prepare_clip";  // (x, windows) -> images, loss_images
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override;
+  Bf16Operands bf16_operands() const override { return {.out = operand(0)}; }
   bool has_gradient() const override { return false; }
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
   static std::vector<Case> cases();

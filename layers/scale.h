@@ -28,6 +28,9 @@ struct Scale : OpBase<Scale, ScaleAttrs> {
       fail(ErrorKind::runtime, {kName, "real numbers", in[0].to_string(), ""});
     return {in[0]};
   }
+  Bf16Operands bf16_operands() const override {
+    return {.in = kAllOperands, .out = operand(0), .rounds = false};
+  }
   std::vector<Value> grad(const GradArgs& a) const override {
     return {a.graph.add1(make_op<Scale>(attrs), {a.dout[0]})};
   }

@@ -31,6 +31,9 @@ struct SliceChannels : OpBase<SliceChannels, SliceChannelsAttrs> {
   static constexpr const char* kName = "slice_channels";
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype) const override;
+  Bf16Operands bf16_operands() const override {
+    return {.in = kAllOperands, .out = operand(0), .rounds = false};
+  }
   std::vector<Value> grad(const GradArgs& a) const override;
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
   static std::vector<Case> cases();
@@ -41,6 +44,7 @@ struct EmbedChannels : OpBase<EmbedChannels, EmbedChannelsAttrs> {
   static constexpr const char* kName = "embed_channels";
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype) const override;
+  Bf16Operands bf16_operands() const override { return {.in = kAllOperands, .out = operand(0)}; }
   std::vector<Value> grad(const GradArgs& a) const override;
   static std::vector<Case> cases();
 };

@@ -22,6 +22,9 @@ struct Sub : OpBase<Sub> {
     }
     return {in[0]};
   }
+  Bf16Operands bf16_operands() const override {
+    return {.in = kAllOperands, .out = operand(0), .rounds = false};
+  }
   std::vector<Value> grad(const GradArgs& a) const override {
     return {a.dout[0], a.wanted[1] ? scale(a.graph, a.dout[0], -1) : Value{}};
   }

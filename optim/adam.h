@@ -67,6 +67,11 @@ struct Adam : OpBase<Adam, AdamAttrs> {
     if (attrs.copy) out.push_back({in[0].shape, real});
     return out;
   }
+  std::shared_ptr<const Op> with_copy() const override {
+    AdamAttrs copying = attrs;
+    copying.copy = true;
+    return make_op<Adam>(copying);
+  }
   bool has_gradient() const override { return false; }  // the end of a step: nothing is derived through it
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
   std::vector<Sharing> sharing() const override {

@@ -54,6 +54,11 @@ struct Sgd : OpBase<Sgd, SgdAttrs> {
     if (attrs.copy) out.push_back({in[0].shape, real});
     return out;
   }
+  std::shared_ptr<const Op> with_copy() const override {
+    SgdAttrs copying = attrs;
+    copying.copy = true;
+    return make_op<Sgd>(copying);
+  }
   bool has_gradient() const override { return false; }  // the end of a step: nothing is derived through it
   Cost cost(std::span<const Spec> in, std::span<const Spec> out) const override;
   std::vector<Sharing> sharing() const override { return {{.out = 0, .in = 0}, {.out = 1, .in = 2}}; }
