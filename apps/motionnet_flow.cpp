@@ -84,6 +84,7 @@ void declare(CLI::App& app, FlowSettings& s) {
   app.add_option("--epe-border", s.border, "pixels at each edge left out of the errors")->group("Error");
   app.add_option("--threads", s.threads, "of computation; 0: one a core")->group("Machine");
   app.add_option("--device", s.device, kDeviceHelp)->group("Machine");
+  app.add_option("--precision", s.precision, kPrecisionHelp)->group("Machine");
   app.add_flag("--wait-for-nodes", s.wait_for_nodes, kWaitForNodesHelp)->group("Machine");
   app.add_option("--kernels", s.kernels,
                  "heuristic: by rules; measure: the fastest, timed before the first step")

@@ -144,7 +144,7 @@ int validate(const Arguments& a, const TrainConfig& config) {
   const SafetensorsReader file = open_weights(a, config);
   const auto device = make_device(config.device);
   State state(*device);
-  ParamStore params(device->name());
+  ParamStore params(device->name(), precision_of(config));
   KernelSettings kernels(config, std::nullopt);
   const PlanOptions options = kernels.plan_options(device->name());
   plan_validation(config, params, options);  // names the parameters
@@ -172,7 +172,7 @@ int validate(const Arguments& a, const TrainConfig& config) {
 
 int print_plan(const Arguments& a, const TrainConfig& config) {
   const auto device = make_device(config.device);
-  ParamStore params(device->name());
+  ParamStore params(device->name(), precision_of(config));
   KernelSettings kernels(config, a.run.resume ? std::optional(a.run.out) : std::nullopt);
   const PlanOptions options = kernels.plan_options(device->name());
   fmt::print("{}", plans_to_string(plan_training(config, params, options)));

@@ -65,7 +65,7 @@ int run(Arguments& a) {
   }
   const auto device = make_device(config.device);
   State state(*device);
-  ParamStore params(device->name());
+  ParamStore params(device->name(), precision_of(config));
   KernelSettings kernels(config, std::nullopt);
   Plan plan = plan_training(config, params, kernels.plan_options(device->name())).at("step");
   kernels.finish();

@@ -31,6 +31,9 @@ struct FlatLayout {
 
 // Buffers of the State.
 inline constexpr const char* kParams = "params";
+// The same in bf16, at the same places, where a plan of Precision::bf16 reads its weights
+// (core/precision_pass.h).
+inline constexpr const char* kParamsBf16 = "params_bf16";
 inline constexpr const char* kMultipliers = "multipliers";  // (total / kUpdateBlock, 2): of rate and of decay
 
 }  // namespace millrace

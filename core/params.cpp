@@ -5,6 +5,7 @@
 #include <functional>
 #include <numeric>
 
+#include "core/precision_pass.h"
 #include "core/registry.h"
 #include "core/rng.h"
 
@@ -106,6 +107,9 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 
 double msra(int64_t fan_in) { return std::sqrt(2.0 / static_cast<double>(fan_in)); }
 
+ParamStore::ParamStore(std::string device, Precision precision)
+    : device_(std::move(device)), has_copy_(precision == Precision::bf16 && has_bf16(device_)) {}
+
 Value ParamStore::parameter(Graph& g, const std::string& name, Shape shape, ParamOptions options) {
   auto [found, is_new] = index_.try_emplace(name, layout_.slices.size());
   if (is_new) {
@@ -147,6 +151,20 @@ void ParamStore::initialise(State& state, Dtype real, uint64_t seed) const {
       fill(double{});
     else
       fill(float{});
+  }
+  if (!has_copy_) return;
+  state.create(kParamsBf16, Dtype::bf16, layout_.total);
+  write_copy(state);
+}
+
+void ParamStore::write_copy(State& state) const {
+  std::vector<float> values(size_t{1} << 16);  // a part at a time: of large nets it is 170 MB
+  std::vector<Bf16> rounded(values.size());
+  for (int64_t first = 0; first < layout_.total; first += std::ssize(values)) {
+    const int64_t count = std::min<int64_t>(std::ssize(values), layout_.total - first);
+    state.read(kParams, first, count, values.data());
+    std::transform(values.begin(), values.begin() + count, rounded.begin(), round_to_bf16);
+    state.write(kParamsBf16, first, count, rounded.data());
   }
 }
 
@@ -237,6 +255,9 @@ void ParamStore::load(const SafetensorsReader& file, State& state, const std::ve
         read(float{});
     }
   }
+  const bool changed =
+      std::any_of(parts.begin(), parts.end(), [](const Part& p) { return p.buffer == kParams; });
+  if (changed && state.has(kParamsBf16)) write_copy(state);
 }
 
 }  // namespace millrace

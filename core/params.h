@@ -13,6 +13,7 @@
 
 #include "core/flat_layout.h"
 #include "core/graph.h"
+#include "core/precision.h"
 #include "core/safetensors.h"
 #include "core/state.h"
 
@@ -29,9 +30,10 @@ double msra(int64_t fan_in);
 
 class ParamStore {
  public:
-  // Weights lie densely, or as `device`'s kernels like them best (Registry::weight_layout).
+  // Weights lie densely, or as `device`'s kernels like them best (Registry::weight_layout). At
+  // Precision::bf16 the State has the copy that such plans read, where the device does not emulate them.
   ParamStore() = default;
-  explicit ParamStore(std::string device) : device_(std::move(device)) {}
+  explicit ParamStore(std::string device, Precision precision = Precision::fp32);
 
   // The parameter as a value of the graph. The first call lays it out; later ones must ask for the same
   // shape.
@@ -40,8 +42,8 @@ class ParamStore {
   const FlatLayout& layout() const { return layout_; }
   int64_t count() const;  // elements of all parameters, without the gaps
 
-  // Creates the State's buffers of parameters and multipliers, and draws the parameters. A parameter depends
-  // on the seed, its name and its elements' order in files only.
+  // Creates the State's buffers of parameters, their copy and multipliers, and draws the parameters. A
+  // parameter depends on the seed, its name and its elements' order in files only.
   void initialise(State& state, Dtype real, uint64_t seed) const;
 
   // A tensor per parameter for each buffer, named prefix + parameter name, streamed in the file's layout.
@@ -52,7 +54,8 @@ class ParamStore {
   void save(const std::filesystem::path& path, const State& state, const std::vector<Part>& parts,
             const std::map<std::string, std::string>& metadata) const;
   // Fills the buffers. Throws ErrorKind::data when a parameter is missing, has another shape or is not of
-  // real numbers, before anything is changed. Tensors of other names are left alone.
+  // real numbers, before anything is changed. Tensors of other names are left alone. The bf16 copy of
+  // parameters follows, if the State has one.
   void load(const SafetensorsReader& file, State& state, const std::vector<Part>& parts) const;
 
  private:
@@ -60,7 +63,10 @@ class ParamStore {
   // Throws unless the buffer holds the whole layout in real numbers.
   void check_buffer(const State& state, const std::string& buffer) const;
 
+  void write_copy(State& state) const;
+
   std::string device_;
+  bool has_copy_ = false;
   FlatLayout layout_;
   std::vector<ParamOptions> options_;  // per slice
   std::map<std::string, size_t> index_;

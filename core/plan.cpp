@@ -9,6 +9,7 @@
 #include "core/kernel_timing.h"
 #include "core/layouts.h"
 #include "core/passes.h"
+#include "core/precision_pass.h"
 #include "core/storage.h"
 
 namespace millrace {
@@ -180,6 +181,7 @@ Graph rewrite(const Graph& original, const PlanOptions& options) {
     }
     result = fuse_nodes(result);
   }
+  if (options.precision == Precision::bf16) result = to_bf16(result, options.device);
   refuse_updated_outputs(result);
   return result;
 }
@@ -210,6 +212,7 @@ Plan make_plan(const Graph& original, const PlanOptions& given) {
   }
   Plan plan;
   plan.device = options.device;
+  plan.precision = options.precision;
   ArrangedGraph arranged = arrange(rewritten, choosing);
   const Graph& g = arranged.graph;
   for (size_t k = 0; k < g.nodes().size(); ++k)
@@ -235,8 +238,8 @@ std::string Plan::to_string() const {
                     s.cost.flop / 1e6, s.cost.bytes / 1024, place_text(places[out]));
   }
   const double mib = 1.0 / (1 << 20);
-  text += fmt::format("{} nodes on {}, {:.3f} GFLOP, {:.1f} MiB read and written\n", steps.size(), device,
-                      cost.flop / 1e9, cost.bytes * mib);
+  text += fmt::format("{} nodes on {} in {}, {:.3f} GFLOP, {:.1f} MiB read and written\n", steps.size(),
+                      device, name_of(precision), cost.flop / 1e9, cost.bytes * mib);
   int64_t state_bytes = 0;
   for (const auto& [name, spec] : state) {
     text += fmt::format("state {:<12} {:>10.2f} MiB\n", name, spec.bytes() * mib);
@@ -264,6 +267,7 @@ std::string Plan::fingerprint() const {
     hash = (hash ^ 0xff) * 1099511628211ull;
   };
   mix(device);
+  mix(name_of(precision));
   for (const PlanStep& s : steps) {
     mix(std::string(s.op->name()) + "{" + s.op->attributes() + "}" + s.kernel->version +
         s.prepared.implementation);

@@ -62,6 +62,7 @@ struct PlanOptions {
 class Plan {
  public:
   std::string device;
+  Precision precision = Precision::fp32;
   std::vector<PlanStep> steps;
   std::vector<Spec> specs;    // per value
   std::vector<Place> places;  // per value
@@ -80,8 +81,8 @@ class Plan {
 
   // A table of nodes with kernels, FLOP, bytes and places, and the sums.
   std::string to_string() const;
-  // Of all that decides the result to the last bit: ops, shapes, kernels, order, names of inputs and outputs,
-  // places in the State. Not of offsets in the arena.
+  // Of all that decides the result to the last bit: precision, ops, shapes, kernels, order, names of inputs
+  // and outputs, places in the State. Not of offsets in the arena.
   std::string fingerprint() const;
 };
 

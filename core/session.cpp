@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "core/flat_layout.h"
+
 namespace millrace {
 namespace {
 
@@ -101,6 +103,10 @@ Session::Session(Plan plan, State& state, SessionOptions options)
   require_memory(device_, need);
   for (const auto& [name, spec] : plan_.state) {
     if (!state_.has(name)) {
+      if (name == kParamsBf16) {
+        fail(ErrorKind::runtime, {"state " + name, "the parameters in bf16", "no such buffer",
+                                  "a ParamStore for Precision::bf16 makes it, by initialise()"});
+      }
       state_.create(name, spec.dtype, spec.shape[0]);
     } else if (state_.at(name).count() < spec.shape[0] || state_.at(name).dtype != spec.dtype) {
       fail(ErrorKind::runtime, {"state " + name, "at least " + spec.to_string(),

@@ -35,6 +35,7 @@ std::string full_path(const std::string& path) {
 
 TrainConfig kernel_config(const FlowSettings& s) {
   TrainConfig config;
+  config.precision = s.precision;
   config.kernels = s.kernels;
   config.kernel_cache = s.kernel_cache;
   return config;
@@ -50,6 +51,7 @@ json common_settings(const FlowSettings& s, const SafetensorsReader& weights) {
          {"every", s.every},
          {"height", s.height},
          {"width", s.width}};
+  if (s.precision != TrainConfig{}.precision) j["precision"] = s.precision;
   if (!s.truth.empty()) j["truth"] = full_path(s.truth);
   j["epe_border"] = s.border;
   if (s.has_format("png") || video_format(s)) {

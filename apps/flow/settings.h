@@ -11,7 +11,8 @@
 namespace millrace {
 
 struct FlowSettings {
-  std::string weights, data_root, out, truth, device = "auto", kernels = "heuristic", kernel_cache;
+  std::string weights, data_root, out, truth, device = "auto", precision = "fp32", kernels = "heuristic",
+                                              kernel_cache;
   std::vector<std::string> data, formats{"flo"};
   int64_t height = 0, width = 0, threads = 0, border = 0, every = 1, quality = 95, fps = 25;
   double max_flow = 0;

@@ -24,7 +24,7 @@ FlowEstimator::FlowEstimator(const SafetensorsReader& file, Device& device,
                              const FlowEstimatorOptions& options)
     : options_{.height = options.network.height, .width = options.network.width, .net = net_of_weights(file)},
       state_(device),
-      params_(device.name()) {
+      params_(device.name(), options.plan.precision) {
   Plan plan = plan_flow(options_, params_, options.plan);
   require_memory(device, memory_need({&plan}, state_));
   params_.initialise(state_, Dtype::f32, 0);

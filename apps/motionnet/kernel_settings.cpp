@@ -5,12 +5,13 @@
 #include "apps/support/text.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/precision_pass.h"
 #include "core/run_dir.h"
 
 namespace millrace {
 
 KernelSettings::KernelSettings(const TrainConfig& config, const std::optional<std::filesystem::path>& run)
-    : policy_(kernel_policy(config)) {
+    : policy_(kernel_policy(config)), precision_(precision_of(config)) {
   std::filesystem::path file = run ? *run / kKernelsFile : std::filesystem::path(config.kernel_cache);
   if (!run) cache_ = file;
   const bool optional = run || policy_ == KernelPolicy::measure;
@@ -25,7 +26,10 @@ KernelSettings::KernelSettings(const TrainConfig& config, const std::optional<st
 }
 
 PlanOptions KernelSettings::plan_options(const std::string& device) {
-  return {.device = device, .kernels = policy_, .choices = &choices_};
+  const std::string note = precision_note(device, precision_);
+  if (!noted_ && !note.empty()) log_info(note);
+  noted_ = true;
+  return {.device = device, .precision = precision_, .kernels = policy_, .choices = &choices_};
 }
 
 void KernelSettings::finish() const {

@@ -1,4 +1,4 @@
-// --kernels and --kernel-cache, as plans want them.
+// --precision, --kernels and --kernel-cache, as plans want them.
 #pragma once
 
 #include <filesystem>
@@ -16,7 +16,8 @@ class KernelSettings {
   // not exist is an empty one where it will be written, that is with --kernels measure, else ErrorKind::data.
   KernelSettings(const TrainConfig& config, const std::optional<std::filesystem::path>& run);
 
-  // Valid as long as this object, which collects what is measured.
+  // Valid as long as this object, which collects what is measured. Says, once, where the device has no such
+  // precision.
   PlanOptions plan_options(const std::string& device);
   const KernelChoices& choices() const { return choices_; }
   // Says what was measured, and writes it to the cache. To be called when all plans are made.
@@ -24,6 +25,8 @@ class KernelSettings {
 
  private:
   KernelPolicy policy_;
+  Precision precision_;
+  bool noted_ = false;
   std::filesystem::path cache_;  // empty: none
   KernelChoices choices_;
   int64_t known_ = 0;  // before the first plan

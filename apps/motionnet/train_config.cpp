@@ -81,6 +81,7 @@ OptionTable TrainConfig::options() {
       {"threads", &threads, "of computation; 0: one a core", r},
       {"loader_threads", &loader_threads, "of reading and decoding", r},
       {"device", &device, kDeviceHelp, r},
+      {"precision", &precision, kPrecisionHelp, r},
       {"wait_for_nodes", &wait_for_nodes, kWaitForNodesHelp, r},
       {"kernels", &kernels, "heuristic: by rules; measure: the fastest, timed before the first step", r},
       {"kernel_cache", &kernel_cache,
@@ -267,6 +268,7 @@ void check_config(const TrainConfig& c) {
   check_optimizer(optimizer_options(c));
   check_schedule(schedule_options(c));
   kernel_policy(c);
+  precision_of(c);
 }
 
 MotionNetOptions net_options(const TrainConfig& c) {
@@ -330,5 +332,7 @@ GeometryOptions geometry_options(const TrainConfig& c) {
           .resize = {c.resize_height, c.resize_width},
           .mirror = c.mirror};
 }
+
+Precision precision_of(const TrainConfig& c) { return parse_precision(c.precision, "--precision"); }
 
 }  // namespace millrace

@@ -40,7 +40,7 @@ struct TrainConfig {
   bool shuffle = true;
 
   int64_t seed = 1, threads = 0, loader_threads = 2;
-  std::string device = "auto";
+  std::string device = "auto", precision = "fp32";
   bool wait_for_nodes = false;
   std::string kernels = "heuristic", kernel_cache;
   std::string init;
@@ -68,5 +68,6 @@ OptimizerOptions optimizer_options(const TrainConfig& config);
 ScheduleOptions schedule_options(const TrainConfig& config);
 GeometryOptions geometry_options(const TrainConfig& config);
 KernelPolicy kernel_policy(const TrainConfig& config);
+Precision precision_of(const TrainConfig& config);
 
 }  // namespace millrace

@@ -49,7 +49,7 @@ Trainer::Trainer(const TrainConfig& config, const RunOptions& options)
       options_(options),
       device_(make_device(config.device)),
       state_(*device_),
-      params_(device_->name()),
+      params_(device_->name(), precision_of(config_)),
       kernels_(config_, options.resume ? std::optional(options.out) : std::nullopt),
       plan_options_(kernels_.plan_options(device_->name())),
       plans_(plan_training(config_, params_, plan_options_)),

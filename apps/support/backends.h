@@ -12,6 +12,11 @@ inline constexpr const char* kDeviceHelp =
     "convolutions "
     "are slow so far; cuda-sim: a GPU simulated on the CPU, to find faults, very slow";
 
+inline constexpr const char* kPrecisionHelp =
+    "fp32; tf32: factors of products are rounded to 10 bits, on a GPU; bf16: activations and copies of the "
+    "weights are "
+    "bf16, for a GPU (the CPU emulates it, slower than fp32)";
+
 inline constexpr const char* kWaitForNodesHelp =
     "wait for the device after each node, so that its fault names the node; slow";
 

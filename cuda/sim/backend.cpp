@@ -1,7 +1,10 @@
 // The device "cuda-sim": its kernels, its driver, and convolutions by the CPU.
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <deque>
 #include <memory>
+#include <vector>
 
 #include "core/error.h"
 #include "core/registry.h"
@@ -26,22 +29,57 @@ void run_by_cpu(const KernelArgs& args) {
   sim::SimDriver::run_on(args.stream, [args] { cpu_kernel(args.op.name(), args.out[0].dtype).run(args); });
 }
 
+// Operands of f32 in the place of bf16 ones, of the same numbers.
+class InFloat {
+ public:
+  explicit InFloat(std::span<const Tensor> operands) {
+    for (const Tensor& t : operands) {
+      tensors_.push_back(t);
+      if (t.dtype != Dtype::bf16) continue;
+      std::vector<float>& numbers = memory_.emplace_back(static_cast<size_t>(t.count()));
+      std::transform(t.as<Bf16>(), t.as<Bf16>() + t.count(), numbers.begin(),
+                     [](Bf16 x) { return to_float(x); });
+      tensors_.back() = {.data = numbers.data(), .shape = t.shape, .dtype = Dtype::f32};
+    }
+  }
+  std::span<const Tensor> tensors() const { return tensors_; }
+  void round_into(std::span<const Tensor> operands) const {
+    for (size_t k = 0; k < operands.size(); ++k) {
+      if (operands[k].dtype != Dtype::bf16) continue;
+      const float* numbers = tensors_[k].as<float>();
+      std::transform(numbers, numbers + operands[k].count(), operands[k].as<Bf16>(), round_to_bf16);
+    }
+  }
+
+ private:
+  std::vector<Tensor> tensors_;
+  std::deque<std::vector<float>> memory_;
+};
+
+// Sums in f32, as tensor cores do.
+void run_bf16_by_cpu(const KernelArgs& args) {
+  sim::SimDriver::run_on(args.stream, [args] {
+    const InFloat in(args.in), out(args.out);
+    KernelArgs in_float{args.op, in.tensors(), out.tensors(), args.workspace};
+    cpu_kernel(args.op.name(), Dtype::f32).run(in_float);
+    out.round_into(args.out);
+  });
+}
+
 // Convolutions are most of a net's work, and simulated they take minutes where the CPU's own loops take
 // seconds.
 void add_cpu_convolutions(Registry& registry) {
   for (const char* op : {"conv2d", "conv2d_dx", "conv2d_dw", "conv2d_db"}) {
-    for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
-      for (const Kernel* kernel : registry.kernels(op, "cpu", dtype)) {
-        if (kernel->version != "plain") continue;
-        registry.add_kernel({.op = op,
-                             .device = kName,
-                             .version = "cpu",
-                             .dtype = dtype,
-                             .run = run_by_cpu,
-                             .prepare = kernel->prepare,
-                             .preference = kFirst});
-      }
-    }
+    Kernel kernel = cpu_kernel(op, Dtype::f32);
+    kernel.device = kName;
+    kernel.version = "cpu";
+    kernel.follow = nullptr;
+    kernel.preference = kFirst;
+    kernel.run = run_by_cpu;
+    registry.add_kernel(kernel);
+    kernel.dtype = Dtype::bf16;
+    kernel.run = run_bf16_by_cpu;
+    registry.add_kernel(kernel);
   }
 }
 
