@@ -5,6 +5,7 @@
 #include "cpu/follow.h"
 #include "cpu/parallel.h"
 #include "cpu/versions.h"
+#include "layers/leaky_relu.h"
 
 namespace millrace::cpu {
 namespace {
@@ -43,11 +44,46 @@ template <class T> void conv2d(const KernelArgs& args) {
   });
 }
 
+// Rows are summed in chunks of fixed size, whose sums are added in order: the result does not depend on the
+// threads.
+constexpr int64_t kChunk = 1024;
+
+template <class T> void sum_rows(const T* rows, int64_t count, int64_t C, T* sum) {
+  std::fill(sum, sum + C, T(0));
+  for (int64_t row = 0; row < count; ++row) {
+    for (int64_t c = 0; c < C; ++c) sum[c] += rows[row * C + c];
+  }
+}
+
+// sum(c) = sum of channel c over all pixels. `partial`: with_partial_sums() says how much.
+template <class T> void sum_channels(const T* x, const Planes& p, T* partial, T* sum) {
+  const int64_t chunks = (p.pixels + kChunk - 1) / kChunk, planes = p.images * p.blocks, block = p.block;
+  parallel_rows(planes * chunks, p.count(), [=](int64_t k) {
+    const int64_t first = k % chunks * kChunk;
+    sum_rows(x + (k / chunks * p.pixels + first) * block, std::min(kChunk, p.pixels - first), block,
+             partial + k * block);
+  });
+  std::fill(sum, sum + p.channels, T(0));
+  for (int64_t k = 0; k < planes * chunks; ++k) {
+    const int64_t b = k / chunks % p.blocks;
+    for (int64_t c = 0; c < p.width(b); ++c) sum[b * block + c] += partial[k * block + c];
+  }
+}
+
+template <class T> Prepared with_partial_sums(Prepared prepared, const Planes& p) {
+  prepared.workspace_bytes =
+      p.images * p.blocks * ((p.pixels + kChunk - 1) / kChunk) * p.block * static_cast<int64_t>(sizeof(T));
+  return prepared;
+}
+
 template <class T> void conv2d_dx(const KernelArgs& args) {
   const auto& a = args.attrs<Conv2dDx>();
   const View4<const T> dy(args.in[0]);
   const Weights<const T> w(args.in[1]);
   const View4<T> dx(args.out[0]);
+  const T* addend = a.add ? args.in[2].as<T>() : nullptr;
+  const T* y = a.negative_slope != 1 ? args.in.back().as<T>() : nullptr;
+  const LeakyReluDxFormula<T> leaky_dx{static_cast<T>(a.negative_slope)};
   parallel_rows(dx.N * dx.H, args.out[0].count() * w.O, [&](int64_t row) {
     const int64_t n = row / dx.H, i = row % dx.H;
     for (int64_t j = 0; j < dx.W; ++j) {
@@ -65,8 +101,20 @@ template <class T> void conv2d_dx(const KernelArgs& args) {
           }
         }
       }
+      for (int64_t k = (row * dx.W + j) * dx.C; k < (row * dx.W + j + 1) * dx.C; ++k) {
+        if (addend) dx.data[k] = addend[k] + dx.data[k];
+        if (y) dx.data[k] = leaky_dx(dx.data[k], y[k]);
+      }
     }
   });
+  if (a.sum)
+    sum_channels(dx.data, Planes(args.out[0].shape, 0), static_cast<T*>(args.workspace), args.out[1].as<T>());
+}
+
+template <class T>
+std::optional<Prepared> prepare_conv2d_dx(const Op& op, std::span<const Spec>, std::span<const Spec> out) {
+  if (!static_cast<const Conv2dDx&>(op).attrs.sum) return Prepared{};
+  return with_partial_sums<T>({}, Planes(out[0].shape, 0));
 }
 
 template <class T> void conv2d_dw(const KernelArgs& args) {
@@ -91,39 +139,9 @@ template <class T> void conv2d_dw(const KernelArgs& args) {
   });
 }
 
-// Rows are summed in chunks of fixed size, whose sums are added in order: the result does not depend on the
-// threads.
-constexpr int64_t kChunk = 1024;
-
-template <class T> void sum_rows(const T* rows, int64_t count, int64_t C, T* sum) {
-  std::fill(sum, sum + C, T(0));
-  for (int64_t row = 0; row < count; ++row) {
-    for (int64_t c = 0; c < C; ++c) sum[c] += rows[row * C + c];
-  }
-}
-
 template <class T> void conv2d_db(const KernelArgs& args) {
-  const Planes p(args.in[0].shape, number_or(args, 0));
-  const int64_t chunks = (p.pixels + kChunk - 1) / kChunk, planes = p.images * p.blocks, block = p.block;
-  const T* dy = args.in[0].as<T>();
-  T* db = args.out[0].as<T>();
-  T* partial = static_cast<T*>(args.workspace);
-  parallel_rows(planes * chunks, p.count(), [=](int64_t k) {
-    const int64_t first = k % chunks * kChunk;
-    sum_rows(dy + (k / chunks * p.pixels + first) * block, std::min(kChunk, p.pixels - first), block,
-             partial + k * block);
-  });
-  std::fill(db, db + p.channels, T(0));
-  for (int64_t k = 0; k < planes * chunks; ++k) {
-    const int64_t b = k / chunks % p.blocks;
-    for (int64_t c = 0; c < p.width(b); ++c) db[b * block + c] += partial[k * block + c];
-  }
-}
-
-template <class T> Prepared with_partial_sums(Prepared prepared, const Planes& p) {
-  prepared.workspace_bytes =
-      p.images * p.blocks * ((p.pixels + kChunk - 1) / kChunk) * p.block * static_cast<int64_t>(sizeof(T));
-  return prepared;
+  sum_channels(args.in[0].as<const T>(), Planes(args.in[0].shape, number_or(args, 0)),
+               static_cast<T*>(args.workspace), args.out[0].as<T>());
 }
 
 template <class T>
@@ -138,7 +156,13 @@ std::optional<Prepared> follow_conv2d_db(const Op&, std::span<const Spec> in, st
   return with_partial_sums<T>(following(block, {{in[0].layout}, {Layout{}}}), Planes(in[0].shape, block));
 }
 
-template <class T> void add_conv2d_db(Registry& r, Dtype dtype) {
+template <class T> void add_with_sums(Registry& r, Dtype dtype) {
+  r.add_kernel({.op = Conv2dDx::kName,
+                .device = "cpu",
+                .version = "plain",
+                .dtype = dtype,
+                .run = conv2d_dx<T>,
+                .prepare = prepare_conv2d_dx<T>});
   r.add_kernel({.op = Conv2dDb::kName,
                 .device = "cpu",
                 .version = "plain",
@@ -152,10 +176,9 @@ template <class T> void add_conv2d_db(Registry& r, Dtype dtype) {
 
 void register_conv2d(Registry& r) {
   add_cpu_kernel(r, Conv2d::kName, conv2d<float>, conv2d<double>);
-  add_cpu_kernel(r, Conv2dDx::kName, conv2d_dx<float>, conv2d_dx<double>);
   add_cpu_kernel(r, Conv2dDw::kName, conv2d_dw<float>, conv2d_dw<double>);
-  add_conv2d_db<double>(r, Dtype::f64);
-  add_conv2d_db<float>(r, Dtype::f32);
+  add_with_sums<double>(r, Dtype::f64);
+  add_with_sums<float>(r, Dtype::f32);
 #ifdef MILLRACE_HAVE_ONEDNN
   register_conv2d_onednn(r);
 #endif

@@ -78,6 +78,7 @@ std::optional<Prepared> prepare_problem(const Conv2dAttrs& a, Specs in, Specs ou
 }
 
 std::optional<Prepared> prepare_problem(const Conv2dDxAttrs& a, Specs in, Specs out, Wish wish) {
+  if (a.fused()) return {};
   const Problem p{out[0], in[1], in[0], a.stride, a.pad, wish.activations, wish.weights_as_they_lie};
   using Backward = dnnl::convolution_backward_data;
   const Backward::desc desc(dnnl::algorithm::convolution_direct, p.x_desc(), p.w_desc(), p.y_desc(),

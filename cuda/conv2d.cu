@@ -98,10 +98,19 @@ template <class T> void conv2d_dw(const KernelArgs& args) {
          args.stream, args.in[0], args.in[1], args.out[0], a.stride, a.pad);
 }
 
+std::optional<Prepared> prepare_conv2d(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
+  if (out[0].dtype != in[0].dtype) return {};
+  return Prepared{};
+}
+std::optional<Prepared> prepare_dx(const Op& op, std::span<const Spec>, std::span<const Spec>) {
+  if (static_cast<const Conv2dDx&>(op).attrs.fused()) return {};
+  return Prepared{};
+}
+
 template <class T> void add(Registry& r) {
   constexpr Dtype kDtype = dtype_of<T>();
-  add_cuda_kernel(r, {.op = Conv2d::kName, .dtype = kDtype, .run = conv2d<T>});
-  add_cuda_kernel(r, {.op = Conv2dDx::kName, .dtype = kDtype, .run = conv2d_dx<T>});
+  add_cuda_kernel(r, {.op = Conv2d::kName, .dtype = kDtype, .run = conv2d<T>, .prepare = prepare_conv2d});
+  add_cuda_kernel(r, {.op = Conv2dDx::kName, .dtype = kDtype, .run = conv2d_dx<T>, .prepare = prepare_dx});
   add_cuda_kernel(r, {.op = Conv2dDw::kName, .dtype = kDtype, .run = conv2d_dw<T>});
 }
 

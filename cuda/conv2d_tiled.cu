@@ -363,10 +363,12 @@ std::optional<Prepared> prepare(const Shape& x, const Shape& y) {
   return Prepared{};
 }
 std::optional<Prepared> prepare_conv2d(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
+  if (out[0].dtype != in[0].dtype) return {};
   return prepare(in[0].shape, out[0].shape);
 }
 std::optional<Prepared> prepare_dx(const Op& op, std::span<const Spec> in, std::span<const Spec> out) {
-  if (static_cast<const Conv2dDx&>(op).attrs.stride > 255) return {};  // its square is an extent of the grid
+  const Conv2dDxAttrs& a = static_cast<const Conv2dDx&>(op).attrs;
+  if (a.fused() || a.stride > 255) return {};  // the stride's square is an extent of the grid
   return prepare(out[0].shape, in[0].shape);
 }
 std::optional<Prepared> prepare_dw(const Op&, std::span<const Spec> in, std::span<const Spec> out) {

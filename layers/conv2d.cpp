@@ -1,5 +1,8 @@
 #include "layers/conv2d.h"
 
+#include <algorithm>
+#include <map>
+
 #include "layers/leaky_relu.h"
 
 namespace millrace {
@@ -62,6 +65,49 @@ std::vector<Sizes> sizes() {
           {"flow head benchmark", {1, 56, 56, 132}, {20, 3, 3, 132}, 1, 1, true}};
 }
 
+// Every combination of the parts at few sizes: odd ones, a stride that leaves pixels without a tap, several
+// tiles and runs of pixels; and what a net has most of.
+void append_fused(std::vector<Case>& cases) {
+  const std::vector<Sizes> at{{"odd", {2, 5, 4, 3}, {4, 3, 3, 3}, 1, 1},
+                              {"1x1 stride 2", {1, 5, 4, 8}, {4, 1, 1, 8}, 2, 0},
+                              {"tiles", {1, 18, 17, 68}, {4, 3, 3, 68}, 2, 1}};
+  const auto append = [&](const Sizes& s, Conv2dDxAttrs a) {
+    a.stride = s.stride;
+    a.pad = s.pad;
+    a.height = s.x[1];
+    a.width = s.x[2];
+    Case c{.name = s.name,
+           .op = make_op<Conv2dDx>(a),
+           .in = {{forward_shape(s.x, s.w, s.stride, s.pad)}, {s.w}},
+           .benchmark = s.benchmark,
+           .fused = true};
+    if (a.add) {
+      c.name += ", add";
+      c.in.push_back({s.x});
+    }
+    if (a.negative_slope != 1) {
+      c.name += ", leaky";
+      c.in.push_back({s.x, away_from_zero(.01, 1)});
+    }
+    if (a.sum) {
+      c.name += ", sum";
+      c.parity_tolerance = 3e-5;  // sums over N H W, terms of either sign
+    }
+    cases.push_back(std::move(c));
+  };
+  for (const Sizes& s : at) {
+    for (const bool add : {false, true}) {
+      for (const double slope : {1., .1}) {
+        for (const bool sum : {false, true}) {
+          if (add || slope != 1 || sum) append(s, {.add = add, .negative_slope = slope, .sum = sum});
+        }
+      }
+    }
+  }
+  append({"benchmark", {2, 56, 56, 64}, {128, 3, 3, 64}, 2, 1, true},
+         {.add = true, .negative_slope = .1, .sum = true});
+}
+
 Case case_of(const Sizes& s, std::shared_ptr<const Op> op, std::vector<CaseInput> in) {
   return {.name = s.name, .op = std::move(op), .in = std::move(in), .benchmark = s.benchmark};
 }
@@ -75,12 +121,18 @@ std::vector<Spec> Conv2d::infer(std::span<const Spec> in, Dtype) const {
     fail(ErrorKind::runtime,
          {kName, "a bias of shape " + Shape{y[3]}.to_string(), in[2].shape.to_string(), ""});
   }
-  return {{y, in[0].dtype}};
+  return {{y, attrs.precise ? precise(in[0].dtype) : in[0].dtype}};
+}
+
+std::shared_ptr<const Op> Conv2d::with_precise_output() const {
+  Conv2dAttrs precisely = attrs;
+  precisely.precise = true;
+  return make_op<Conv2d>(precisely);
 }
 
 std::vector<Value> Conv2d::grad(const GradArgs& a) const {
-  if (attrs.negative_slope != 1) {
-    fail(ErrorKind::runtime, {kName, "a convolution before fusion", "one with its activation inside", ""});
+  if (attrs.negative_slope != 1 || attrs.precise) {
+    fail(ErrorKind::runtime, {kName, "a convolution before fusion and the precision pass", attributes(), ""});
   }
   Graph& g = a.graph;
   const Shape x = g.shape(a.in[0]), w = g.shape(a.in[1]);
@@ -115,11 +167,26 @@ std::vector<Spec> Conv2dDx::infer(std::span<const Spec> in, Dtype) const {
   const Shape &dy = in[0].shape, &w = in[1].shape;
   const Shape dx = dy.rank() == 4 && w.rank() == 4 ? Shape{dy[0], attrs.height, attrs.width, w[3]} : Shape{};
   check(kName, dx, w, dy, attrs.stride, attrs.pad);
-  return {{dx, in[0].dtype}};
+  const Spec like{dx, in[0].dtype};
+  bool fits = in.size() == 2u + (attrs.add ? 1 : 0) + (attrs.negative_slope != 1 ? 1 : 0);
+  for (const Spec& s : in.subspan(std::min<size_t>(2, in.size()))) fits = fits && s == like;
+  if (!fits || !(attrs.negative_slope > 0)) {
+    std::string got;
+    for (const Spec& s : in) got += (got.empty() ? "" : ", ") + s.to_string();
+    fail(ErrorKind::runtime,
+         {kName,
+          "dy, w, then an addend where add=1 and y where negative_slope is not 1 (but above 0), "
+          "either like dx, " +
+              like.to_string(),
+          got + " at " + attributes(), ""});
+  }
+  if (!attrs.sum) return {like};
+  return {like, {{dx[3]}, precise(like.dtype)}};
 }
 
 // conv2d_dx is linear in both operands, and conv2d is its adjoint.
 std::vector<Value> Conv2dDx::grad(const GradArgs& a) const {
+  if (attrs.fused()) fail(ErrorKind::runtime, {kName, "a data gradient before fusion", attributes(), ""});
   Graph& g = a.graph;
   const Shape w = g.shape(a.in[1]);
   const Conv2dAttrs forward{.stride = attrs.stride, .pad = attrs.pad};
@@ -135,6 +202,8 @@ std::vector<Value> Conv2dDx::grad(const GradArgs& a) const {
 Cost Conv2dDx::cost(std::span<const Spec> in, std::span<const Spec> out) const {
   Cost cost = Op::cost(in, out);
   cost.flop = 2 * macs(in[0].shape, in[1].shape);
+  const int each = (attrs.add ? 1 : 0) + (attrs.negative_slope != 1 ? 1 : 0) + (attrs.sum ? 1 : 0);
+  cost.flop += each * static_cast<double>(out[0].shape.count());
   return cost;
 }
 
@@ -184,6 +253,13 @@ std::vector<Case> Conv2d::cases() {
                    .op = make_op<Conv2d>(Conv2dAttrs{.stride = 1, .pad = 1, .negative_slope = .1}),
                    .in = {{{2, 28, 28, 32}}, {{48, 3, 3, 32}}, {.shape = {48}, .precise = true}},
                    .benchmark = true});
+  for (const auto& [name, O] :
+       std::map<std::string, int64_t>{{"precise", 5}, {"precise, vectors of 4", 20}}) {
+    cases.push_back({.name = name,
+                     .op = make_op<Conv2d>(Conv2dAttrs{.stride = 1, .pad = 1, .precise = true}),
+                     .in = {{{2, 4, 5, 8}}, {{O, 3, 3, 8}}, {.shape = {O}, .precise = true}},
+                     .fused = true});
+  }
   return cases;
 }
 
@@ -194,6 +270,7 @@ std::vector<Case> Conv2dDx::cases() {
     cases.push_back(
         case_of(s, make_op<Conv2dDx>(attrs), {{forward_shape(s.x, s.w, s.stride, s.pad)}, {s.w}}));
   }
+  append_fused(cases);
   return cases;
 }
 
