@@ -86,6 +86,7 @@ void declare(CLI::App& app, FlowSettings& s) {
   app.add_option("--device", s.device, kDeviceHelp)->group("Machine");
   app.add_option("--precision", s.precision, kPrecisionHelp)->group("Machine");
   app.add_flag("--wait-for-nodes", s.wait_for_nodes, kWaitForNodesHelp)->group("Machine");
+  app.add_flag("--capture,!--no-capture", s.capture, kCaptureHelp)->group("Machine");
   app.add_option("--kernels", s.kernels,
                  "heuristic: by rules; measure: the fastest, timed before the first step")
       ->group("Machine");

@@ -96,10 +96,10 @@ TrainConfig resume_config(Arguments& a) {
   if (!a.config_file.empty()) read_toml(read_file(a.config_file, 1 << 20), a.config_file, config.options());
   copy_given(a.table, a.given, config.options());
   make_absolute(config);
-  const std::set<std::string> free = {"iterations",       "max_seconds",    "loader_threads",
-                                      "threads",          "device",         "checkpoint_every",
-                                      "keep_checkpoints", "validate_every", "pictures_every",
-                                      "validation_clips", "epe_border",     "wait_for_nodes"};
+  const std::set<std::string> free = {
+      "iterations",       "max_seconds",      "loader_threads", "threads",        "device",
+      "checkpoint_every", "keep_checkpoints", "validate_every", "pictures_every", "validation_clips",
+      "epe_border",       "wait_for_nodes",   "capture"};
   const std::set<std::string> places = {"data", "validation", "data_root"};
   const OptionTable was = stored.options(), is = config.options();
   for (size_t k = 0; k < was.size(); ++k) {

@@ -78,11 +78,13 @@ int run(Arguments& a) {
   session.set_scalar("rate", 1e-6);
 
   session.run();
+  session.wait();
   std::vector<double> whole;
   std::vector<std::vector<double>> per_node(session.plan().steps.size());
   for (int64_t k = 0; k < a.repeats; ++k) {
     const auto start = std::chrono::steady_clock::now();
     session.run();
+    session.wait();
     whole.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     const std::vector<double> seconds = session.run_timed();
     for (size_t n = 0; n < seconds.size(); ++n) per_node[n].push_back(seconds[n]);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "core/error.h"
@@ -43,9 +44,34 @@ std::unique_ptr<Device> make_automatic() {
   return find_backend("cpu")->make({});
 }
 
+class HostReadback final : public Readback {
+ public:
+  HostReadback(Device& device, int64_t bytes) : device_(device), copy_(static_cast<size_t>(bytes)) {}
+  void queue(const void* from, int64_t bytes) override { device_.download(copy_.data(), from, bytes); }
+  const void* wait() override { return copy_.data(); }
+
+ private:
+  Device& device_;
+  std::vector<char> copy_;
+};
+
 double mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
 }  // namespace
+
+std::unique_ptr<Readback> Device::make_readback(int64_t bytes) {
+  return std::make_unique<HostReadback>(*this, bytes);
+}
+
+void Device::note_queued(const std::shared_ptr<const std::string>& what) {
+  if (std::find(queued_.begin(), queued_.end(), what) == queued_.end()) queued_.push_back(what);
+}
+
+std::string Device::queued_words() const {
+  std::string words;
+  for (const auto& what : queued_) words += (words.empty() ? "" : ", or ") + *what;
+  return words;
+}
 
 std::unique_ptr<Device> make_device(const std::string& name) {
   if (name == "auto") return make_automatic();

@@ -18,6 +18,15 @@ class Recording {
   virtual void launch() = 0;
 };
 
+// A copy to the host that is waited for by itself, while work behind it goes on.
+class Readback {
+ public:
+  virtual ~Readback() = default;
+  virtual void queue(const void* from, int64_t bytes) = 0;  // behind what is queued
+  // What was copied, valid until the next queue(). Nothing was queued: zeros.
+  virtual const void* wait() = 0;
+};
+
 // Work is queued and done in order, on the CPU at once. A device is used by the thread that made it.
 class Device {
  public:
@@ -43,9 +52,24 @@ class Device {
   // Of the device's memory, that reserve_input(bytes) would newly take.
   virtual int64_t staging_bytes(int64_t /*bytes*/) const { return 0; }
 
+  // Whether the host goes on while work that it queued is being done.
+  virtual bool works_beside_host() const { return false; }
+  // Of up to `bytes`.
+  virtual std::unique_ptr<Readback> make_readback(int64_t bytes);
+
   virtual void* stream() const { return nullptr; }  // for KernelArgs::stream
   // Records what `queue` queues, in place of doing it. Null where a device cannot.
   virtual std::unique_ptr<Recording> record(const std::function<void()>& /*queue*/) { return nullptr; }
+
+  // What is being queued, in words, for the error of a fault that is told only when the device is waited for.
+  void note_queued(const std::shared_ptr<const std::string>& what);
+
+ protected:
+  std::string queued_words() const;  // "one of ..., or one of ...": all that was not yet waited for
+  void forget_queued() { queued_.clear(); }
+
+ private:
+  std::vector<std::shared_ptr<const std::string>> queued_;
 };
 
 constexpr int64_t kAlignment = 256;  // bytes: of arena offsets, parameters and allocations

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/flat_layout.h"
+#include "core/log.h"
 
 namespace millrace {
 namespace {
@@ -21,6 +22,12 @@ int64_t largest_input(const Plan& plan) {
 std::string describe_step(const PlanStep& step) {
   return "node " + step.name + " (" + std::string(step.op->name()) + ", version " + step.kernel->version +
          ")";
+}
+
+std::string describe_nodes(const Plan& plan) {
+  if (plan.steps.empty()) return "a step without nodes";
+  return "one of " + std::to_string(plan.steps.size()) + " nodes from " + plan.steps.front().name + " to " +
+         plan.steps.back().name + " (--wait-for-nodes, SessionOptions::wait_for_nodes, tells which)";
 }
 
 [[noreturn]] void fail_at(const std::string& where, const Error& e) {
@@ -97,6 +104,7 @@ Session::Session(Plan plan, State& state, SessionOptions options)
       device_(state.device()),
       poison_(options.poison),
       wait_for_nodes_(options.wait_for_nodes),
+      capture_(options.capture && !options.poison && !options.wait_for_nodes),
       arena_(nullptr) {
   MemoryNeed need = memory_need({&plan_}, state_);
   if (options.arena) need.arena = 0;
@@ -126,6 +134,15 @@ Session::Session(Plan plan, State& state, SessionOptions options)
   device_.reserve_input(largest_input(plan_));
   device_.fill_bytes(inputs_.data(), 0, input_bytes);
   bind();
+  nodes_ = std::make_shared<const std::string>(describe_nodes(plan_));
+}
+
+Session::~Session() {
+  try {
+    if (arena_) device_.synchronize();
+  } catch (const Error&) {
+    // Told before, or of no use to anybody any more.
+  }
 }
 
 void Session::bind() {
@@ -192,11 +209,21 @@ const Tensor& Session::tensor(const std::map<std::string, Value>& names, const s
   fail(ErrorKind::runtime, {"session", std::string("an ") + what + " among " + known, "'" + name + "'", ""});
 }
 
+// A device that works beside the host may tell here of a fault in what was queued before.
 void Session::launch(size_t step) {
   try {
     launches_[step].run(launches_[step].args);
   } catch (const Error& e) {
-    fail_at(describe_step(plan_.steps[step]), e);
+    const bool alone = wait_for_nodes_ || !device_.works_beside_host();
+    fail_at(describe_step(plan_.steps[step]) + (alone ? "" : " or what was queued before it"), e);
+  }
+}
+
+void Session::launch_all() {
+  for (size_t k = 0; k < launches_.size(); ++k) {
+    launch(k);
+    if (wait_for_nodes_) synchronize(k);
+    if (poison_) poison_dead(static_cast<int64_t>(k));
   }
 }
 
@@ -208,23 +235,22 @@ void Session::synchronize(size_t step) {
   }
 }
 
-// A device that works beside the host tells of a kernel's fault only when it is waited for.
+// What cannot be recorded is run node by node, as before.
+void Session::record() {
+  try {
+    recording_ = device_.record([this] { launch_all(); });
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::device) throw;
+    log_warning("a step is not recorded, its nodes are queued one by one: " + std::string(e.what()));
+  }
+  capture_ = recording_ != nullptr;
+}
+
 void Session::run() {
   if (poison_) device_.fill_bytes(arena_, kPoison, plan_.arena_bytes);
-  for (size_t k = 0; k < launches_.size(); ++k) {
-    launch(k);
-    if (wait_for_nodes_) synchronize(k);
-    if (poison_) poison_dead(static_cast<int64_t>(k));
-  }
-  if (launches_.empty()) return device_.synchronize();
-  try {
-    device_.synchronize();
-  } catch (const Error& e) {
-    fail_at("one of " + std::to_string(launches_.size()) + " nodes from " + plan_.steps.front().name +
-                " to " + plan_.steps.back().name +
-                " (--wait-for-nodes, SessionOptions::wait_for_nodes, tells which)",
-            e);
-  }
+  if (!wait_for_nodes_) device_.note_queued(nodes_);
+  if (!recording_ && capture_ && runs_++ >= kWarmUpRuns) record();
+  recording_ ? recording_->launch() : launch_all();
 }
 
 void Session::poison_dead(int64_t after_step) {

@@ -1,5 +1,10 @@
 // Session: a plan with memory behind it. Write inputs, run(), read outputs, as often as you like; run()
 // allocates nothing. Before it allocates, the constructor asks whether the device has as much.
+//
+// run() queues the step and does not wait; reading an output waits. After kWarmUpRuns runs, in which kernels
+// and libraries do what they do only once, a device that can records the step, and each run queues that
+// recording: all its nodes in one call. What a kernel reads of the host while it is queued is then frozen, so
+// whatever changes from step to step is an input or lies in the State.
 #pragma once
 
 #include <memory>
@@ -19,6 +24,8 @@ struct SessionOptions {
   bool poison = false;
   // Waits after each node, so that a fault of the device while a node runs names it. Slow.
   bool wait_for_nodes = false;
+  // Records the step, where the device can; not with the two options above.
+  bool capture = true;
 };
 
 // What sessions of these plans take of the device that does not have it yet: one arena, the State and each
@@ -38,6 +45,10 @@ class Session {
  public:
   // Creates the buffers of the State that the plan needs. The State outlives the session.
   Session(Plan plan, State& state, SessionOptions options = {});
+  ~Session();  // waits: its memory must not go while the device computes in it
+  Session(Session&&) noexcept = default;
+
+  static constexpr int kWarmUpRuns = 2;
 
   const Plan& plan() const { return plan_; }
 
@@ -53,6 +64,10 @@ class Session {
   void set_scalar(const std::string& input, double value);
 
   void run();
+  // Until all that was queued is done. Throws what went wrong there, with the nodes among which it was.
+  void wait() { device_.synchronize(); }
+  // Whether run() queues a recording.
+  bool recorded() const { return recording_ != nullptr; }
   // The same node by node; stops at the first node with an output that is not finite.
   std::optional<BadNode> run_checked();
   // The same, with the seconds that each step of the plan took.
@@ -76,13 +91,18 @@ class Session {
                        const char* what) const;
   void bind();
   void launch(size_t step);
+  void launch_all();
+  void record();
   void synchronize(size_t step);
   void poison_dead(int64_t after_step);
 
   Plan plan_;
   State& state_;
   Device& device_;
-  bool poison_, wait_for_nodes_;
+  bool poison_, wait_for_nodes_, capture_;
+  int runs_ = 0;  // before it is recorded
+  std::unique_ptr<Recording> recording_;
+  std::shared_ptr<const std::string> nodes_;  // in words, for errors
   Memory own_arena_, inputs_;
   char* arena_;                   // own or shared; a pointer to the bytes, so that a Session can be moved
   std::vector<Tensor> values_;    // per value of the plan

@@ -47,8 +47,21 @@ CudaDevice::~CudaDevice() {
   driver_->synchronize_stream(compute_.get());
 }
 
+namespace {
+
+// Errors of what was queued before, which the next calls are told.
+bool is_told_late(int code) {
+  constexpr int kFirst = 700, kLast = 799;  // errors of running kernels
+  return (code >= kFirst && code <= kLast && code != kCudaLaunchOutOfResources) ||
+         code == kCudaEccUncorrectable || code == kCudaUnknown;
+}
+
+}  // namespace
+
 void CudaDevice::check(const CudaStatus& status, const char* what) const {
-  if (!status.ok()) fail_cuda({.where = label_, .expected = what, .status = status});
+  if (status.ok()) return;
+  const std::string words = is_told_late(status.code) ? queued_words() : "";
+  fail_cuda({.where = (words.empty() ? "" : words + ": ") + label_, .expected = what, .status = status});
 }
 
 CudaHandle CudaDevice::make(CudaStatus (CudaDriver::*create)(void*&), CudaHandle::Destroy destroy,
@@ -98,6 +111,7 @@ void CudaDevice::fill_bytes(void* memory, uint8_t value, int64_t bytes) {
 
 void CudaDevice::synchronize() {
   check(driver_->synchronize_stream(stream()), "the work that is queued to be done");
+  forget_queued();
 }
 
 void CudaDevice::upload_input(void* to, const void* from, int64_t bytes) {
@@ -135,25 +149,48 @@ int64_t CudaDevice::staging_bytes(int64_t bytes) const {
   return kSlots * std::max<int64_t>(0, align_up(bytes) - slot_bytes_);
 }
 
-namespace {
-
-class CudaRecording final : public Recording {
+class CudaReadback final : public Readback {
  public:
-  CudaRecording(CudaDriver& driver, std::string label, CudaHandle graph, void* stream)
-      : driver_(driver), label_(std::move(label)), graph_(std::move(graph)), stream_(stream) {}
-  void launch() override {
-    const CudaStatus status = driver_.launch_graph(graph_.get(), stream_);
-    if (!status.ok()) fail_cuda({.where = label_, .expected = "a recorded step to start", .status = status});
+  CudaReadback(CudaDevice& device, int64_t bytes) : device_(device) {
+    void* pinned = nullptr;
+    device_.check(device_.driver_->allocate_pinned(pinned, align_up(bytes)), "pinned memory of the host");
+    pinned_ = {*device_.driver_, pinned, &CudaDriver::release_pinned};
+    std::memset(pinned, 0, static_cast<size_t>(align_up(bytes)));
+    arrived_ = device_.make(&CudaDriver::create_event, &CudaDriver::destroy_event, "an event");
+  }
+  // The copy must not come when its memory is gone.
+  ~CudaReadback() override { device_.driver_->synchronize_event(arrived_.get()); }
+
+  void queue(const void* from, int64_t bytes) override {
+    device_.check(device_.driver_->copy_out(pinned_.get(), from, bytes, device_.stream()),
+                  "a copy from the GPU");
+    device_.check(device_.driver_->record_event(arrived_.get(), device_.stream()), "an event");
+  }
+  const void* wait() override {
+    device_.check(device_.driver_->synchronize_event(arrived_.get()), "the work that is queued to be done");
+    return pinned_.get();
   }
 
  private:
-  CudaDriver& driver_;
-  std::string label_;
-  CudaHandle graph_;
-  void* stream_;
+  CudaDevice& device_;
+  CudaHandle pinned_, arrived_;
 };
 
-}  // namespace
+std::unique_ptr<Readback> CudaDevice::make_readback(int64_t bytes) {
+  return std::make_unique<CudaReadback>(*this, bytes);
+}
+
+class CudaRecording final : public Recording {
+ public:
+  CudaRecording(CudaDevice& device, CudaHandle graph) : device_(device), graph_(std::move(graph)) {}
+  void launch() override {
+    device_.check(device_.driver_->launch_graph(graph_.get(), device_.stream()), "a recorded step to start");
+  }
+
+ private:
+  CudaDevice& device_;
+  CudaHandle graph_;
+};
 
 std::unique_ptr<Recording> CudaDevice::record(const std::function<void()>& queue) {
   void* graph = nullptr;
@@ -166,8 +203,7 @@ std::unique_ptr<Recording> CudaDevice::record(const std::function<void()>& queue
     throw;
   }
   check(driver_->end_capture(stream(), graph), "a recording");
-  return std::make_unique<CudaRecording>(*driver_, label_,
-                                         CudaHandle(*driver_, graph, &CudaDriver::destroy_graph), stream());
+  return std::make_unique<CudaRecording>(*this, CudaHandle(*driver_, graph, &CudaDriver::destroy_graph));
 }
 
 }  // namespace millrace

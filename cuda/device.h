@@ -60,10 +60,15 @@ class CudaDevice final : public Device {
   void reserve_input(int64_t bytes) override;
   int64_t staging_bytes(int64_t bytes) const override;
 
+  bool works_beside_host() const override { return true; }
+  std::unique_ptr<Readback> make_readback(int64_t bytes) override;
+
   void* stream() const override { return compute_.get(); }
   std::unique_ptr<Recording> record(const std::function<void()>& queue) override;
 
  private:
+  friend class CudaRecording;
+  friend class CudaReadback;
   static constexpr int kSlots = 3;  // one is written, one copied, one read
   struct Slot {
     CudaHandle pinned, device;

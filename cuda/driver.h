@@ -28,6 +28,8 @@ constexpr int kCudaLaunchOutOfResources = 701;
 constexpr int kCudaLaunchFailure = 719;
 constexpr int kCudaSystemNotReady = 802;
 constexpr int kCudaDriverMismatch = 803;
+constexpr int kCudaCaptureUnsupported = 900;
+constexpr int kCudaCaptureInvalidated = 901;
 constexpr int kCudaUnknown = 999;
 
 struct CudaStatus {
@@ -81,7 +83,7 @@ class CudaDriver {
   virtual CudaStatus synchronize_event(void* event) = 0;         // never recorded: done
 
   // From begin to end what is queued on the stream is recorded, not done. Only this thread is held to what
-  // may not be called meanwhile (allocation, synchronization).
+  // may not be called meanwhile (allocation, synchronization); after such a call there is no recording.
   virtual CudaStatus begin_capture(void* stream) = 0;
   virtual CudaStatus end_capture(void* stream, void*& graph) = 0;
   virtual CudaStatus launch_graph(void* graph, void* stream) = 0;

@@ -19,7 +19,9 @@ static_assert(
     kCudaUnsupportedPtx == cudaErrorUnsupportedPtxVersion && kCudaIllegalAddress == cudaErrorIllegalAddress &&
     kCudaLaunchOutOfResources == cudaErrorLaunchOutOfResources &&
     kCudaLaunchFailure == cudaErrorLaunchFailure && kCudaSystemNotReady == cudaErrorSystemNotReady &&
-    kCudaDriverMismatch == cudaErrorSystemDriverMismatch && kCudaUnknown == cudaErrorUnknown);
+    kCudaDriverMismatch == cudaErrorSystemDriverMismatch &&
+    kCudaCaptureUnsupported == cudaErrorStreamCaptureUnsupported &&
+    kCudaCaptureInvalidated == cudaErrorStreamCaptureInvalidated && kCudaUnknown == cudaErrorUnknown);
 
 // Clears what the runtime remembers, so that an error is told once, by the call that it came from.
 CudaStatus status_of(cudaError_t code) {

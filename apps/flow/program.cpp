@@ -284,7 +284,8 @@ FlowEstimator& FlowProgram::estimator(Size frame) {
         std::make_unique<FlowEstimator>(weights_, *device_,
                                         FlowEstimatorOptions{.network = network,
                                                              .plan = kernels_.plan_options(device_->name()),
-                                                             .wait_for_nodes = s_.wait_for_nodes});
+                                                             .wait_for_nodes = s_.wait_for_nodes,
+                                                             .capture = s_.capture});
   }
   return *estimator_;
 }

@@ -19,7 +19,7 @@ struct FlowSettings {
   std::optional<double> bound;          // of JPEG pairs; 20 where it is not given
   std::optional<std::string> rounding;  // round where it is not given
   bool skip_missing = false, native = false, side_by_side = false, overwrite = false, json = false;
-  bool wait_for_nodes = false;
+  bool wait_for_nodes = false, capture = true;
 
   bool has_format(const std::string& format) const;
   FlowByteMapping mapping() const;

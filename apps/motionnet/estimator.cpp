@@ -29,8 +29,9 @@ FlowEstimator::FlowEstimator(const SafetensorsReader& file, Device& device,
   require_memory(device, memory_need({&plan}, state_));
   params_.initialise(state_, Dtype::f32, 0);
   params_.load(file, state_, {{kParams, ""}});
-  session_ = std::make_unique<Session>(std::move(plan), state_,
-                                       SessionOptions{.wait_for_nodes = options.wait_for_nodes});
+  session_ = std::make_unique<Session>(
+      std::move(plan), state_,
+      SessionOptions{.wait_for_nodes = options.wait_for_nodes, .capture = options.capture});
 }
 
 std::vector<Flow> FlowEstimator::run(const std::vector<Image>& frames) {

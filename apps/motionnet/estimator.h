@@ -17,7 +17,7 @@ Size nearest_network_size(Size size, MotionNetKind kind);
 struct FlowEstimatorOptions {
   Size network;  // that frames are resized to
   PlanOptions plan = {};
-  bool wait_for_nodes = false;  // SessionOptions::wait_for_nodes
+  bool wait_for_nodes = false, capture = true;  // as in SessionOptions
 };
 
 class FlowEstimator {

@@ -83,6 +83,7 @@ OptionTable TrainConfig::options() {
       {"device", &device, kDeviceHelp, r},
       {"precision", &precision, kPrecisionHelp, r},
       {"wait_for_nodes", &wait_for_nodes, kWaitForNodesHelp, r},
+      {"capture", &capture, kCaptureHelp, r},
       {"kernels", &kernels, "heuristic: by rules; measure: the fastest, timed before the first step", r},
       {"kernel_cache", &kernel_cache,
        "a file of kernels that were measured: used first, and added to by --kernels measure", r},

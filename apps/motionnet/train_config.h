@@ -41,7 +41,7 @@ struct TrainConfig {
 
   int64_t seed = 1, threads = 0, loader_threads = 2;
   std::string device = "auto", precision = "fp32";
-  bool wait_for_nodes = false;
+  bool wait_for_nodes = false, capture = true;
   std::string kernels = "heuristic", kernel_cache;
   std::string init;
 

@@ -82,7 +82,9 @@ void Trainer::set_up() {
   params_.initialise(state_, Dtype::f32, static_cast<uint64_t>(config_.seed));
   for (auto& [name, plan] : plans_) {
     sessions_[name] = std::make_unique<Session>(
-        plan, state_, SessionOptions{.arena = arena_.get(), .wait_for_nodes = config_.wait_for_nodes});
+        plan, state_,
+        SessionOptions{
+            .arena = arena_.get(), .wait_for_nodes = config_.wait_for_nodes, .capture = config_.capture});
   }
   for (const std::string& buffer : optimizer_buffers(optimizer_options(config_).kind)) {
     moments_.push_back({buffer, buffer + "/"});

@@ -88,9 +88,9 @@ Validator::Validator(const TrainConfig& config, ParamStore& params, State& state
       source_(options.source),
       ranges_(choose_clips(*options.source, config.frames, options)),
       net_(plan_validation(config, params, options.plan), state,
-           {.arena = options.arena, .wait_for_nodes = config.wait_for_nodes}),
+           {.arena = options.arena, .wait_for_nodes = config.wait_for_nodes, .capture = config.capture}),
       zero_(plan_zero_flow(config, options.plan), state,
-            {.arena = options.arena, .wait_for_nodes = config.wait_for_nodes}) {
+            {.arena = options.arena, .wait_for_nodes = config.wait_for_nodes, .capture = config.capture}) {
   for (const auto& [name, value] : zero_.plan().outputs) names_.push_back(name);
 }
 

@@ -20,4 +20,8 @@ inline constexpr const char* kPrecisionHelp =
 inline constexpr const char* kWaitForNodesHelp =
     "wait for the device after each node, so that its fault names the node; slow";
 
+inline constexpr const char* kCaptureHelp =
+    "record a step once, where the device can, and start it as a whole from then on; the same results "
+    "without";
+
 }  // namespace millrace

@@ -42,6 +42,10 @@ constexpr std::array kKnown = {
     Known{kCudaSystemNotReady, "cudaErrorSystemNotReady", "system not yet initialized"},
     Known{kCudaDriverMismatch, "cudaErrorSystemDriverMismatch",
           "system has unsupported display driver / cuda driver combination"},
+    Known{kCudaCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+          "operation not permitted when stream is capturing"},
+    Known{kCudaCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+          "operation failed due to a previous error during capture"},
     Known{kCudaUnknown, "cudaErrorUnknown", "unknown error"},
 };
 
@@ -141,6 +145,13 @@ CudaStatus SimDriver::enter(const std::string& call) {
   return {};
 }
 
+CudaStatus SimDriver::enter_unrecorded(const std::string& call) {
+  const CudaStatus status = enter(call);
+  if (!recording()) return status;
+  invalidated_ = true;
+  return status.ok() ? status_of(kCudaCaptureUnsupported) : status;
+}
+
 // A launch is refused in the words of cuda/launch.cuh.
 void SimDriver::before_launch(const Launch& launch) {
   if (!launch.stream) return;
@@ -208,7 +219,7 @@ CudaStatus SimDriver::give_back(void* memory) {
 }
 
 CudaStatus SimDriver::allocate(void*& memory, int64_t bytes) {
-  CudaStatus status = enter("allocate");
+  CudaStatus status = enter_unrecorded("allocate");
   if (!status.ok()) return status;
   if (allocated_ + bytes > machine_.gpu.memory_bytes) return status_of(kCudaOutOfMemory);
   status = take(memory, bytes);
@@ -217,19 +228,19 @@ CudaStatus SimDriver::allocate(void*& memory, int64_t bytes) {
 }
 
 CudaStatus SimDriver::release(void* memory) {
-  const CudaStatus status = enter("release");
+  const CudaStatus status = enter_unrecorded("release");
   if (!status.ok()) return status;
   if (const auto found = memory_.find(memory); found != memory_.end()) allocated_ -= found->second;
   return give_back(memory);
 }
 
 CudaStatus SimDriver::allocate_pinned(void*& memory, int64_t bytes) {
-  const CudaStatus status = enter("allocate_pinned");
+  const CudaStatus status = enter_unrecorded("allocate_pinned");
   return status.ok() ? take(memory, bytes) : status;
 }
 
 CudaStatus SimDriver::release_pinned(void* memory) {
-  const CudaStatus status = enter("release_pinned");
+  const CudaStatus status = enter_unrecorded("release_pinned");
   return status.ok() ? give_back(memory) : status;
 }
 
@@ -288,7 +299,7 @@ CudaStatus SimDriver::destroy_stream(void* stream) {
 }
 
 CudaStatus SimDriver::synchronize_stream(void* stream) {
-  const CudaStatus status = enter("synchronize_stream");
+  const CudaStatus status = enter_unrecorded("synchronize_stream");
   if (!status.ok()) return status;
   static_cast<Stream*>(stream)->settle();
   return broken_;
@@ -309,14 +320,14 @@ CudaStatus SimDriver::destroy_event(void* event) {
 }
 
 CudaStatus SimDriver::record_event(void* event, void* stream) {
-  const CudaStatus status = enter("record_event");
+  const CudaStatus status = enter_unrecorded("record_event");
   auto* on = static_cast<Stream*>(stream);
   if (status.ok()) *static_cast<Event*>(event) = {on, on->queued()};
   return status;
 }
 
 CudaStatus SimDriver::wait_event(void* stream, void* event) {
-  const CudaStatus status = enter("wait_event");
+  const CudaStatus status = enter_unrecorded("wait_event");
   const Event awaited = *static_cast<Event*>(event);
   if (status.ok() && awaited.stream) {
     static_cast<Stream*>(stream)->works.push_back([awaited] { awaited.stream->settle(awaited.until); });
@@ -325,7 +336,7 @@ CudaStatus SimDriver::wait_event(void* stream, void* event) {
 }
 
 CudaStatus SimDriver::synchronize_event(void* event) {
-  const CudaStatus status = enter("synchronize_event");
+  const CudaStatus status = enter_unrecorded("synchronize_event");
   const Event awaited = *static_cast<Event*>(event);
   if (!status.ok() || !awaited.stream) return status;
   awaited.stream->settle(awaited.until);
@@ -336,20 +347,25 @@ CudaStatus SimDriver::begin_capture(void* stream) {
   const CudaStatus status = enter("begin_capture");
   if (!status.ok()) return status;
   static_cast<Stream*>(stream)->settle();
+  invalidated_ = false;
   begin_recording();
   return {};
 }
 
 CudaStatus SimDriver::end_capture(void*, void*& graph) {
   Recording recorded = end_recording();
-  const CudaStatus status = enter("end_capture");
+  CudaStatus status = enter("end_capture");
+  if (status.ok() && invalidated_) status = status_of(kCudaCaptureInvalidated);
   if (status.ok()) graph = *graphs_.insert(new Graph{std::move(recorded)}).first;
   return status;
 }
 
 CudaStatus SimDriver::launch_graph(void* graph, void* stream) {
-  return queue("launch_graph", stream,
-               [recorded = static_cast<Graph*>(graph)] { recorded->recording.replay(); });
+  return queue("launch_graph", stream, [this, recorded = static_cast<Graph*>(graph)] {
+    const CudaStatus status = enter("replay");
+    if (!status.ok()) broken_ = status;
+    if (broken_.ok()) recorded->recording.replay();
+  });
 }
 
 CudaStatus SimDriver::destroy_graph(void* graph) {

@@ -30,8 +30,8 @@ struct SimMachine {
 
 // A status that a call returns in place of doing its work.
 struct SimFault {
-  // Name of a function of CudaDriver; or "launch", which is refused; or "kernel", which fails while it runs,
-  // so that the call after it is told.
+  // Name of a function of CudaDriver; or "launch", which is refused; or "kernel" and "replay", a kernel or a
+  // recording that fails while it runs, so that a call after it is told.
   std::string call;
   int64_t nth = 1;   // of the calls from now on
   std::string name;  // "cudaErrorLaunchFailure"
@@ -90,6 +90,8 @@ class SimDriver final : public CudaDriver {
 
   // The injected status of this call, if it has one; a kernel's failure is returned by all calls after it.
   CudaStatus enter(const std::string& call);
+  // The same for calls that end a recording, as CUDA's do in the thread that records.
+  CudaStatus enter_unrecorded(const std::string& call);
   CudaStatus queue(const std::string& call, void* stream, std::function<void()> work);
   CudaStatus take(void*& memory, int64_t bytes);
   CudaStatus give_back(void* memory);
@@ -98,6 +100,7 @@ class SimDriver final : public CudaDriver {
   std::map<std::string, int64_t> calls_;
   std::vector<SimFault> faults_;  // nth counts from the first call
   CudaStatus broken_;
+  bool invalidated_ = false;  // the recording that goes on
   int64_t allocated_ = 0;
   std::map<void*, int64_t> memory_;  // bytes
   std::set<Stream*> streams_;

@@ -233,7 +233,8 @@ TEST_CASE("a launch that fails names the node, the kernel and the status") {
 
 TEST_CASE("a fault that shows when the step is waited for says between which nodes") {
   Run run = small_run({{"kernel", 3, "cudaErrorIllegalAddress"}});
-  const std::string message = message_of([&] { run.session->run(); });
+  run.session->run();
+  const std::string message = message_of([&] { run.session->wait(); });
   CHECK_THAT(message, Contains("one of 3 nodes from") && Contains("--wait-for-nodes") &&
                           Contains("cudaErrorIllegalAddress") && Contains("memory outside of its own") &&
                           Contains("cannot use the GPU any more"));
