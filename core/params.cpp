@@ -20,10 +20,10 @@ class SliceMap {
   explicit SliceMap(const FlatSlice& slice) {
     const Shape& s = slice.shape;
     if (s.rank() != 4) {
-      places_.resize(static_cast<size_t>(s.count()));
+      groups_ = s.rank() == 2 ? s[0] : 1;  // of matrices the rows, which keeps this table short
+      piece_ = groups_ > 0 ? s.count() / groups_ : 0;
+      places_.resize(static_cast<size_t>(piece_));
       std::iota(places_.begin(), places_.end(), int64_t{0});
-      groups_ = 1;
-      piece_ = s.count();
       return;
     }
     int64_t outputs = 1;
@@ -114,7 +114,7 @@ Value ParamStore::parameter(Graph& g, const std::string& name, Shape shape, Para
   auto [found, is_new] = index_.try_emplace(name, layout_.slices.size());
   if (is_new) {
     FlatSlice slice{.name = name, .offset = layout_.total, .shape = shape};
-    if (shape.rank() == 4 && !device_.empty())
+    if (shape.rank() == 4 && !options.flat && !device_.empty())
       slice.layout = Registry::get().weight_layout(device_, {shape, g.real()});
     layout_.total += (slice.count() + kUpdateBlock - 1) / kUpdateBlock * kUpdateBlock;
     layout_.slices.push_back(std::move(slice));
@@ -168,7 +168,9 @@ void ParamStore::write_copy(State& state) const {
   }
 }
 
-std::vector<int64_t> ParamStore::file_shape(const Shape& shape) const {
+std::vector<int64_t> ParamStore::file_shape(size_t slice) const {
+  const Shape& shape = layout_.slices[slice].shape;
+  if (options_[slice].flat) return {shape[0], shape.count() / shape[0]};
   if (shape.rank() == 4) return {shape[0], shape[3], shape[1], shape[2]};
   std::vector<int64_t> extents;
   for (int axis = 0; axis < shape.rank(); ++axis) extents.push_back(shape[axis]);
@@ -186,9 +188,9 @@ void ParamStore::save(const std::filesystem::path& path, const State& state, con
   for (const Part& part : parts) {
     check_buffer(state, part.buffer);
     const std::string dtype = state.at(part.buffer).dtype == Dtype::f64 ? "F64" : "F32";
-    for (const FlatSlice& slice : layout_.slices) {
-      content.tensors.push_back(
-          {.name = part.prefix + slice.name, .dtype = dtype, .shape = file_shape(slice.shape)});
+    for (size_t k = 0; k < layout_.slices.size(); ++k) {
+      const FlatSlice& slice = layout_.slices[k];
+      content.tensors.push_back({.name = part.prefix + slice.name, .dtype = dtype, .shape = file_shape(k)});
       sources[part.prefix + slice.name] = {&slice, part.buffer};
     }
   }
@@ -224,8 +226,8 @@ void ParamStore::check_buffer(const State& state, const std::string& buffer) con
 void ParamStore::load(const SafetensorsReader& file, State& state, const std::vector<Part>& parts) const {
   for (const Part& part : parts) {
     check_buffer(state, part.buffer);
-    for (const FlatSlice& slice : layout_.slices) {
-      const std::string name = part.prefix + slice.name;
+    for (size_t k = 0; k < layout_.slices.size(); ++k) {
+      const std::string name = part.prefix + layout_.slices[k].name;
       if (!file.has(name)) {
         fail(ErrorKind::data,
              {file.path().string(), "a tensor '" + name + "'",
@@ -235,8 +237,8 @@ void ParamStore::load(const SafetensorsReader& file, State& state, const std::ve
       if (dtype != "F32" && dtype != "F64" && dtype != "F16" && dtype != "BF16") {
         fail(ErrorKind::data, {file.path().string() + ": " + name, "dtype F32, F64, F16 or BF16", dtype, ""});
       }
-      if (file.entry(name).shape != file_shape(slice.shape)) {
-        fail(ErrorKind::data, {file.path().string() + ": " + name, shape_text(file_shape(slice.shape)),
+      if (file.entry(name).shape != file_shape(k)) {
+        fail(ErrorKind::data, {file.path().string() + ": " + name, shape_text(file_shape(k)),
                                shape_text(file.entry(name).shape),
                                "is it a checkpoint of another net, --channels or --frames?"});
       }

@@ -23,6 +23,9 @@ struct ParamOptions {
   double stddev = 0;   // of the Gaussian it starts from; 0: zeros
   double lr_mult = 1;  // factors of the run's learning rate and weight decay
   double decay_mult = 1;
+  // In files the weights (O,H,W,C) are (O, C H W): those of a fully connected layer behind an image. They lie
+  // densely on every device.
+  bool flat = false;
 };
 
 // Caffe's `msra` filler (He et al. 2015): sqrt(2 / fan_in).
@@ -59,7 +62,7 @@ class ParamStore {
   void load(const SafetensorsReader& file, State& state, const std::vector<Part>& parts) const;
 
  private:
-  std::vector<int64_t> file_shape(const Shape& shape) const;
+  std::vector<int64_t> file_shape(size_t slice) const;
   // Throws unless the buffer holds the whole layout in real numbers.
   void check_buffer(const State& state, const std::string& buffer) const;
 

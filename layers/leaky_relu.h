@@ -2,8 +2,8 @@
 //
 //   y = x where x > 0, else slope x;   dx = dy where y > 0, else slope dy
 //
-// Any shape. The gradient reads y, not x: with slope > 0 both have one sign, and x need not be kept. At x = 0
-// it is the slope, as in Caffe.
+// Any shape. Slope 0 is the plain rectifier (ReLU). The gradient reads y, not x: with slope >= 0 y is above 0
+// where x is, and x need not be kept. At x = 0 it is the slope, as in Caffe.
 #pragma once
 
 #include "core/graph.h"
@@ -48,8 +48,8 @@ struct LeakyReluDx : OpBase<LeakyReluDx, LeakyReluAttrs> {
                   .in = {{shape}, {shape, away_from_zero(.01, 1)}},
                   .benchmark = benchmark};
     };
-    return {of("small", .1, {2, 3, 2, 5}), of("one", .25, {1}), of("vectors and a rest", .1, {9, 911}),
-            of("benchmark", .1, {4, 112, 112, 64}, true)};
+    return {of("small", .1, {2, 3, 2, 5}), of("one", .25, {1}), of("slope 0", 0, {3, 7}),
+            of("vectors and a rest", .1, {9, 911}), of("benchmark", .1, {4, 112, 112, 64}, true)};
   }
 };
 
@@ -58,9 +58,9 @@ struct LeakyRelu : OpBase<LeakyRelu, LeakyReluAttrs> {
   static constexpr const char* kName = "leaky_relu";  // (x) -> y
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype) const override {
-    if (!(attrs.slope > 0)) {
-      fail(ErrorKind::runtime,
-           {kName, "a slope above 0", std::to_string(attrs.slope), "its gradient is read from y's sign"});
+    if (!(attrs.slope >= 0)) {
+      fail(ErrorKind::runtime, {kName, "a slope of 0 or more", std::to_string(attrs.slope),
+                                "its gradient is read from y's sign"});
     }
     return {in[0]};
   }
@@ -77,8 +77,8 @@ struct LeakyRelu : OpBase<LeakyRelu, LeakyReluAttrs> {
                   .in = {{shape, away_from_zero(.01, 1)}},
                   .benchmark = benchmark};
     };
-    return {of("small", .1, {2, 3, 2, 5}), of("one", .25, {1}), of("vectors and a rest", .1, {31, 33}),
-            of("benchmark", .1, {4, 112, 112, 64}, true)};
+    return {of("small", .1, {2, 3, 2, 5}), of("one", .25, {1}), of("slope 0", 0, {3, 7}),
+            of("vectors and a rest", .1, {31, 33}), of("benchmark", .1, {4, 112, 112, 64}, true)};
   }
 };
 
