@@ -316,4 +316,38 @@ TEST_CASE("parameters without elements, of one element, and none at all") {
   CHECK(empty.values().empty());
 }
 
+TEST_CASE(
+    "weights of a fully connected layer behind an image are (O, C H W) in files, and dense everywhere") {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "net.safetensors";
+  Graph g(Dtype::f32);
+  ParamStore store("cpu");  // which would take convolution weights in blocks
+  store.parameter(g, "fc.weight", {16, 2, 3, 8}, {.flat = true});
+  CHECK(store.layout().slices[0].layout.dense());
+  write_file(path, {{.name = "fc.weight", .dtype = "F32", .shape = {16, 48}}});
+  const auto device = make_device("cpu");
+  State state(*device);
+  store.initialise(state, Dtype::f32, 1);
+  store.load(SafetensorsReader(path), state, kOnlyParams);
+  // Element (o,c,i,j) of the file, c outermost, at (o,i,j,c).
+  const Numbers values = to_double(state.at(kParams));
+  for (int64_t o : {0, 5, 15}) {
+    for (int64_t c = 0; c < 8; ++c) {
+      for (int64_t ij = 0; ij < 6; ++ij)
+        CHECK(values[static_cast<size_t>((o * 6 + ij) * 8 + c)] == static_cast<double>(o * 48 + c * 6 + ij));
+    }
+  }
+  const auto copy = folder.path() / "copy.safetensors";
+  store.save(copy, state, kOnlyParams, {});
+  const SafetensorsReader saved(copy);
+  CHECK(saved.entry("fc.weight").shape == std::vector<int64_t>{16, 48});
+  std::vector<float> back(16 * 48);
+  saved.read("fc.weight", back);
+  for (size_t k = 0; k < back.size(); ++k) CHECK(back[k] == static_cast<float>(k));
+
+  write_file(path, {{.name = "fc.weight", .dtype = "F32", .shape = {16, 8, 2, 3}}});
+  CHECK(message_of([&] { store.load(SafetensorsReader(path), state, kOnlyParams); }).find("(16,48)") !=
+        std::string::npos);
+}
+
 }  // namespace millrace
