@@ -199,6 +199,7 @@ struct Case {
   double gradient_tolerance =
       0;                        // 0: the default of tests/generated; else the reason stands on the same line
   double parity_tolerance = 0;  // likewise, relative to the largest reference value
+  double bf16_tolerance = 0;    // the same of kernels for bf16, whose f32 outputs are made of rounded ones
   std::vector<int> no_gradient{};  // inputs that the op declares constant
 };
 

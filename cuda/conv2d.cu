@@ -1,8 +1,5 @@
 // The convolution family as its equations say it, one thread per result; cuda/conv2d_tiled.cu is faster.
-#include "cuda/numbers.cuh"
-#include "cuda/op.cuh"
-#include "layers/conv2d.h"
-#include "layers/leaky_relu.h"
+#include "cuda/conv2d_dx.cuh"
 
 namespace MILLRACE_CUDA_NS {
 namespace {
@@ -14,8 +11,8 @@ constexpr int kBlock = 256;
 // One thread per element of y, neighbours along o. The threads of a warp share their taps of x; each reads
 // its own row of w, kh kw I numbers apart: 32 lines for one multiply-add each. Bytes per output from the
 // caches: kh kw I numbers of x, a 32nd of which is fetched, and as many of w.
-template <class T> __global__ void __launch_bounds__(kBlock)
-    conv2d_elements(View4<const T> x, View4<const T> w, const float* b, View4<T> y, int64_t stride,
+template <class T, class Y> __global__ void __launch_bounds__(kBlock)
+    conv2d_elements(View4<const T> x, View4<const T> w, const float* b, View4<Y> y, int64_t stride,
                     int64_t pad, LeakyReluFormula<float> leaky) {
   const int64_t element = global_thread();
   if (element >= y.N * y.H * y.W * y.C) return;
@@ -29,14 +26,15 @@ template <class T> __global__ void __launch_bounds__(kBlock)
       for (int64_t c = 0; c < x.C; ++c) sum += to_float(x(n, xi, xj, c)) * to_float(w(o, p, q, c));
     }
   }
-  y.data[element] = from_float<T>(leaky(sum));
+  y.data[element] = from_float<Y>(leaky(sum));
 }
 
 // One thread per element of dx, neighbours along c: dy is shared by a warp, and w(o,p,q,c) read in whole
 // lines. Bytes per output from the caches: O numbers of w for each of the (kh / s) (kw / s) taps that meet
-// it, and a 32nd of as many of dy.
+// it, and a 32nd of as many of dy; of a fused op one number of the addend and of y.
 template <class T> __global__ void __launch_bounds__(kBlock)
-    conv2d_dx_elements(View4<const T> dy, View4<const T> w, View4<T> dx, int64_t stride, int64_t pad) {
+    conv2d_dx_elements(View4<const T> dy, View4<const T> w, View4<T> dx, int64_t stride, int64_t pad,
+                       DxEpilogue<T> epilogue) {
   const int64_t element = global_thread();
   if (element >= dx.N * dx.H * dx.W * dx.C) return;
   const int64_t c = element % dx.C, j = element / dx.C % dx.W, i = element / dx.C / dx.W % dx.H;
@@ -51,7 +49,7 @@ template <class T> __global__ void __launch_bounds__(kBlock)
         sum += to_float(dy(n, si / stride, sj / stride, o)) * to_float(w(o, p, q, c));
     }
   }
-  dx.data[element] = from_float<T>(sum);
+  dx.data[element] = from_float<T>(epilogue(sum, element));
 }
 
 // One thread per element of dw, neighbours along c, which goes through all pixels in order; each row of
@@ -78,18 +76,26 @@ template <class T> __global__ void __launch_bounds__(kBlock)
   dw.data[element] = sum;
 }
 
-template <class T> void conv2d(const KernelArgs& args) {
+template <class T, class Y> void launch_conv2d(const KernelArgs& args) {
   const Conv2dAttrs& a = args.attrs<Conv2d>();
   const float* b = args.in.size() == 3 ? args.in[2].as<const float>() : nullptr;
-  launch(conv2d_elements<T>, {.grid = blocks_for(args.out[0].count(), kBlock), .block = kBlock}, args.stream,
-         args.in[0], args.in[1], b, args.out[0], a.stride, a.pad,
+  launch(conv2d_elements<T, Y>, {.grid = blocks_for(args.out[0].count(), kBlock), .block = kBlock},
+         args.stream, args.in[0], args.in[1], b, args.out[0], a.stride, a.pad,
          LeakyReluFormula<float>{static_cast<float>(a.negative_slope)});
+}
+
+template <class T> void conv2d(const KernelArgs& args) {
+  if (args.out[0].dtype == Dtype::f32)
+    launch_conv2d<T, float>(args);
+  else
+    launch_conv2d<T, T>(args);
 }
 
 template <class T> void conv2d_dx(const KernelArgs& args) {
   const Conv2dDxAttrs& a = args.attrs<Conv2dDx>();
   launch(conv2d_dx_elements<T>, {.grid = blocks_for(args.out[0].count(), kBlock), .block = kBlock},
-         args.stream, args.in[0], args.in[1], args.out[0], a.stride, a.pad);
+         args.stream, args.in[0], args.in[1], args.out[0], a.stride, a.pad, DxEpilogue<T>(args));
+  sum_dx(args);
 }
 
 template <class T> void conv2d_dw(const KernelArgs& args) {
@@ -98,18 +104,13 @@ template <class T> void conv2d_dw(const KernelArgs& args) {
          args.stream, args.in[0], args.in[1], args.out[0], a.stride, a.pad);
 }
 
-std::optional<Prepared> prepare_conv2d(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
-  if (out[0].dtype != in[0].dtype) return {};
-  return Prepared{};
-}
-std::optional<Prepared> prepare_dx(const Op& op, std::span<const Spec>, std::span<const Spec>) {
-  if (static_cast<const Conv2dDx&>(op).attrs.fused()) return {};
-  return Prepared{};
+std::optional<Prepared> prepare_dx(const Op& op, std::span<const Spec>, std::span<const Spec> out) {
+  return prepare_dx_sum(op, out);
 }
 
 template <class T> void add(Registry& r) {
   constexpr Dtype kDtype = dtype_of<T>();
-  add_cuda_kernel(r, {.op = Conv2d::kName, .dtype = kDtype, .run = conv2d<T>, .prepare = prepare_conv2d});
+  add_cuda_kernel(r, {.op = Conv2d::kName, .dtype = kDtype, .run = conv2d<T>});
   add_cuda_kernel(r, {.op = Conv2dDx::kName, .dtype = kDtype, .run = conv2d_dx<T>, .prepare = prepare_dx});
   add_cuda_kernel(r, {.op = Conv2dDw::kName, .dtype = kDtype, .run = conv2d_dw<T>});
 }

@@ -1,4 +1,5 @@
 #include "cuda/channels.cuh"
+#include "cuda/column_sums.cuh"
 #include "layers/conv2d.h"
 
 // db(o), the sum of column o of dy, an array of N OH OW rows and O columns. Sums are f32 also where dy is
@@ -74,35 +75,40 @@ template <class T, int kLanes> __global__ void __launch_bounds__(kBlock)
   }
 }
 
-template <class T, int kLanes>
-void sum_columns(const KernelArgs& args, const T* x, int64_t rows, int64_t rows_of_block, float* sums) {
-  const int64_t columns = args.out[0].count();
+struct Columns {
+  int64_t count, rows;
+
+  explicit Columns(const Shape& x) : count(x[3]), rows(x.count() / x[3]) {}
+  int64_t partial_rows() const { return (rows + kRowsOfBlock - 1) / kRowsOfBlock; }
+};
+
+template <class T, int kLanes> void launch_stage(const T* x, const Columns& c, int64_t rows,
+                                                 int64_t rows_of_block, float* sums, void* stream) {
   launch(partial_column_sums<T, kLanes>,
-         {.grid = {blocks_for(rows, static_cast<int>(rows_of_block)), blocks_for(columns, kWide * kLanes)},
+         {.grid = {blocks_for(rows, static_cast<int>(rows_of_block)), blocks_for(c.count, kWide * kLanes)},
           .block = kBlock,
           .shared_bytes = sizeof(float) * kBlock * kLanes},
-         args.stream, x, rows, rows_of_block, columns, sums);
+         stream, x, rows, rows_of_block, c.count, sums);
 }
 
-int64_t partial_rows(int64_t rows) { return (rows + kRowsOfBlock - 1) / kRowsOfBlock; }
+template <class T, Rung kRung>
+void launch_stages(const Tensor& x, const Tensor& sums, void* workspace, void* stream) {
+  const Columns c(x.shape);
+  const T* data = x.as<const T>();
+  auto* partial = static_cast<float*>(workspace);
+  const int lanes = kRung == Rung::plain ? 1 : widest_lanes<T>({c.count, element_of(data)});
+  with_lanes<T>(lanes, [&](auto lane_count) {
+    launch_stage<T, decltype(lane_count)::value>(data, c, c.rows, kRowsOfBlock, partial, stream);
+  });
+  launch_stage<float, 1>(partial, c, c.partial_rows(), c.partial_rows(), sums.as<float>(), stream);
+}
 
 template <class T, Rung kRung> void conv2d_db_stages(const KernelArgs& args) {
-  const T* dy = args.in[0].as<const T>();
-  const int64_t columns = args.out[0].count(), rows = args.in[0].count() / columns;
-  auto* partial = static_cast<float*>(args.workspace);
-  auto* db = args.out[0].as<float>();
-  const int lanes = kRung == Rung::plain ? 1 : widest_lanes<T>({columns, element_of(dy)});
-  with_lanes<T>(lanes, [&](auto lane_count) {
-    sum_columns<T, decltype(lane_count)::value>(args, dy, rows, kRowsOfBlock, partial);
-  });
-  sum_columns<float, 1>(args, partial, partial_rows(rows), partial_rows(rows), db);
+  launch_stages<T, kRung>(args.in[0], args.out[0], args.workspace, args.stream);
 }
 
 std::optional<Prepared> prepare_stages(const Op&, std::span<const Spec> in, std::span<const Spec>) {
-  const int64_t columns = in[0].shape[3];
-  return Prepared{.state = {},
-                  .workspace_bytes = partial_rows(in[0].shape.count() / columns) * columns *
-                                     static_cast<int64_t>(sizeof(float))};
+  return Prepared{.state = {}, .workspace_bytes = column_sums_workspace(in[0].shape)};
 }
 
 std::optional<Prepared> prepare_vector(const Op& op, std::span<const Spec> in, std::span<const Spec> out) {
@@ -128,6 +134,18 @@ template <class T> void add(Registry& r) {
 }
 
 }  // namespace
+
+int64_t column_sums_workspace(const Shape& x) {
+  const Columns c(x);
+  return c.partial_rows() * c.count * static_cast<int64_t>(sizeof(float));
+}
+
+void sum_columns(const Tensor& x, const Tensor& sums, void* workspace, void* stream) {
+  if (x.dtype == Dtype::bf16)
+    launch_stages<Bf16, Rung::vector>(x, sums, workspace, stream);
+  else
+    launch_stages<float, Rung::vector>(x, sums, workspace, stream);
+}
 
 void register_conv2d_db(Registry& r) {
   add<float>(r);

@@ -15,107 +15,18 @@
 // Bytes per result from memory or L2: sizeof(T) K / 64 from either operand for K terms, and its own. Every
 // sum has one order: terms in the order of k; of dw in runs, whose sums a second launch adds.
 #include "cuda/channels.cuh"
-#include "layers/conv2d.h"
-#include "layers/leaky_relu.h"
+#include "cuda/conv2d_dx.cuh"
+#include "cuda/gemm_tiles.cuh"
 
 namespace MILLRACE_CUDA_NS {
 namespace {
 
-constexpr int kBlock = 256;
-constexpr int kTile = 64, kDepth = 16;   // results of a block each way, terms of a step
-constexpr int kSide = 4;                 // results of a thread each way
-constexpr int kThreads = kTile / kSide;  // of a block each way
-static_assert(kThreads * kThreads == kBlock && kTile * kDepth == kBlock * kSide);
+using namespace gemm;
 
 // Sizes as in the equations, of one image H W and one result OH OW.
 struct Sizes {
   int N, H, W, I, O, P, Q, OH, OW, stride, pad;
 };
-
-// Both operands of a step. Four numbers more than a row needs: else the four threads that write k, k + 4,
-// k + 8 and k + 12 of one line would all meet in one bank; so only two do.
-struct alignas(16) Tiles {
-  float a[kDepth][kTile + 4], b[kDepth][kTile + 4];
-};
-
-using Four = Floats<kSide>;
-
-struct Operands {
-  Four a, b;
-};
-
-// p[0..4), zeros from p[left) on. kVector: all widths are multiples of four, so that a whole vector is there
-// or none of it.
-template <bool kVector, class T> __device__ Four load4(const T* p, int left) {
-  Four x{};
-  if constexpr (kVector) {
-    if (left > 0) x = load_floats<kSide>(p);
-  } else {
-#pragma unroll
-    for (int i = 0; i < kSide; ++i) {
-      if (i < left) x[i] = to_float(p[i]);
-    }
-  }
-  return x;
-}
-
-template <bool kVector, class T> __device__ void store4(T* p, int left, const Four& x) {
-  if constexpr (kVector) {
-    if (left > 0) store_floats(p, x);
-  } else {
-#pragma unroll
-    for (int i = 0; i < kSide; ++i) {
-      if (i < left) p[i] = from_float<T>(x[i]);
-    }
-  }
-}
-
-// What a thread loads of an operand in each step, four neighbours in memory. Across: of line t / 4, terms
-// 4 (t % 4) and on, where terms are neighbours. Along: of term t / 16, lines 4 (t % 16) and on.
-__device__ int across_line() { return static_cast<int>(threadIdx.x) / (kDepth / kSide); }
-__device__ int across_term() { return static_cast<int>(threadIdx.x) % (kDepth / kSide) * kSide; }
-__device__ int along_term() { return static_cast<int>(threadIdx.x) / kThreads; }
-__device__ int along_line() { return static_cast<int>(threadIdx.x) % kThreads * kSide; }
-
-__device__ void put_across(float (&tile)[kDepth][kTile + 4], const Four& x) {
-#pragma unroll
-  for (int i = 0; i < kSide; ++i) tile[across_term() + i][across_line()] = x[i];
-}
-__device__ void put_along(float (&tile)[kDepth][kTile + 4], const Four& x) {
-  store_floats(&tile[along_term()][along_line()], x);
-}
-
-// The thread's results: rows row(), ... of the block's tile, columns column(), ...
-struct Results {
-  Four sum[kSide]{};
-
-  __device__ static int row() { return static_cast<int>(threadIdx.x) / kThreads * kSide; }
-  __device__ static int column() { return static_cast<int>(threadIdx.x) % kThreads * kSide; }
-};
-
-// Adds the products of all steps. fetch() gives this thread's operands of the next step, put(tiles, operands)
-// stores them.
-template <class Fetch, class Put>
-__device__ void multiply(Tiles& tiles, int steps, Fetch fetch, Put put, Results& results) {
-  if (steps == 0) return;
-  Operands next = fetch();
-  for (int step = 0; step < steps; ++step) {
-    if (step > 0) __syncthreads();  // all are done with the tiles of the step before
-    put(tiles, next);
-    __syncthreads();
-    if (step + 1 < steps) next = fetch();
-#pragma unroll
-    for (int k = 0; k < kDepth; ++k) {
-      const Four a = load_floats<kSide>(&tiles.a[k][Results::row()]);
-      const Four b = load_floats<kSide>(&tiles.b[k][Results::column()]);
-#pragma unroll
-      for (int i = 0; i < kSide; ++i) {
-#pragma unroll
-        for (int j = 0; j < kSide; ++j) results.sum[i][j] += a[i] * b[j];
-      }
-    }
-  }
-}
 
 // Goes through taps p, p + stride, ... and q, q + stride, ..., and for each through `width` channels, kDepth
 // at a time.
@@ -140,8 +51,8 @@ struct Pixel {
   __device__ Pixel(int number, int H, int W) : n(number / W / H), i(number / W % H), j(number % W) {}
 };
 
-template <class T, bool kVector> __global__ void __launch_bounds__(kBlock)
-    conv2d_tiles(Sizes s, const T* x, const T* w, const float* b, T* y, LeakyReluFormula<float> leaky) {
+template <class T, class Y, bool kVector> __global__ void __launch_bounds__(kBlock)
+    conv2d_tiles(Sizes s, const T* x, const T* w, const float* b, Y* y, LeakyReluFormula<float> leaky) {
   __shared__ Tiles tiles;
   const int pixels = s.N * s.OH * s.OW;
   const int first_m = static_cast<int>(blockIdx.x) * kTile, first_n = static_cast<int>(blockIdx.y) * kTile;
@@ -177,10 +88,25 @@ template <class T, bool kVector> __global__ void __launch_bounds__(kBlock)
   }
 }
 
+// DxEpilogue on elements [element, element + 4) of dx, of which `left` and more are another row's.
+template <bool kVector, class T>
+__device__ void finish(const DxEpilogue<T>& epilogue, int64_t element, int left, Four& value) {
+  if (epilogue.addend) {
+    const Four addend = load4<kVector>(epilogue.addend + element, left);
+#pragma unroll
+    for (int i = 0; i < kSide; ++i) value[i] = addend[i] + value[i];
+  }
+  if (epilogue.y) {
+    const Four y = load4<kVector>(epilogue.y + element, left);
+#pragma unroll
+    for (int i = 0; i < kSide; ++i) value[i] = epilogue.leaky_dx(value[i], y[i]);
+  }
+}
+
 // With a stride s the pixels of dx are s^2 classes, by i % s and j % s, and each meets every s-th tap each
 // way only: blockIdx.z is the class, and its products have no terms that are zero by construction.
 template <class T, bool kVector> __global__ void __launch_bounds__(kBlock)
-    conv2d_dx_tiles(Sizes s, const T* dy, const T* w, T* dx) {
+    conv2d_dx_tiles(Sizes s, const T* dy, const T* w, T* dx, DxEpilogue<T> epilogue) {
   __shared__ Tiles tiles;
   const int class_i = static_cast<int>(blockIdx.z) / s.stride,
             class_j = static_cast<int>(blockIdx.z) % s.stride;
@@ -221,7 +147,9 @@ template <class T, bool kVector> __global__ void __launch_bounds__(kBlock)
     if (row >= pixels) continue;
     const Pixel to(row, H, W);
     const int i = to.i * s.stride + class_i, j = to.j * s.stride + class_j;
-    store4<kVector>(dx + ((int64_t{to.n} * s.H + i) * s.W + j) * s.I + column, s.I - column, results.sum[r]);
+    const int64_t element = ((int64_t{to.n} * s.H + i) * s.W + j) * s.I + column;
+    finish<kVector>(epilogue, element, s.I - column, results.sum[r]);
+    store4<kVector>(dx + element, s.I - column, results.sum[r]);
   }
 }
 
@@ -308,17 +236,24 @@ template <class T, class F> void with_vectors(std::initializer_list<int64_t> num
     body(std::false_type{});
 }
 
-template <class T> void conv2d(const KernelArgs& args) {
+template <class T, class Y> void launch_conv2d(const KernelArgs& args) {
   const Conv2dAttrs& a = args.attrs<Conv2d>();
   const Sizes s = sizes_of(args.in[0].shape, args.in[1].shape, args.out[0].shape, a.stride, a.pad);
   const T *x = args.in[0].as<const T>(), *w = args.in[1].as<const T>();
   const float* b = args.in.size() == 3 ? args.in[2].as<const float>() : nullptr;
-  T* y = args.out[0].as<T>();
+  Y* y = args.out[0].as<Y>();
   const dim3 grid(blocks_for(int64_t{s.N} * s.OH * s.OW, kTile), blocks_for(s.O, kTile));
   with_vectors<T>({s.I, s.O, element_of(x), element_of(w), element_of(b), element_of(y)}, [&](auto vector) {
-    launch(conv2d_tiles<T, decltype(vector)::value>, {.grid = grid, .block = kBlock}, args.stream, s, x, w, b,
-           y, LeakyReluFormula<float>{static_cast<float>(a.negative_slope)});
+    launch(conv2d_tiles<T, Y, decltype(vector)::value>, {.grid = grid, .block = kBlock}, args.stream, s, x, w,
+           b, y, LeakyReluFormula<float>{static_cast<float>(a.negative_slope)});
   });
+}
+
+template <class T> void conv2d(const KernelArgs& args) {
+  if (args.out[0].dtype == Dtype::f32)
+    launch_conv2d<T, float>(args);
+  else
+    launch_conv2d<T, T>(args);
 }
 
 template <class T> void conv2d_dx(const KernelArgs& args) {
@@ -329,10 +264,14 @@ template <class T> void conv2d_dx(const KernelArgs& args) {
   const auto of_class = [&](int extent) { return (extent + s.stride - 1) / s.stride; };
   const dim3 grid(blocks_for(int64_t{s.N} * of_class(s.H) * of_class(s.W), kTile), blocks_for(s.I, kTile),
                   static_cast<unsigned>(s.stride * s.stride));
-  with_vectors<T>({s.I, s.O, element_of(dy), element_of(w), element_of(dx)}, [&](auto vector) {
-    launch(conv2d_dx_tiles<T, decltype(vector)::value>, {.grid = grid, .block = kBlock}, args.stream, s, dy,
-           w, dx);
-  });
+  const DxEpilogue<T> epilogue(args);
+  with_vectors<T>({s.I, s.O, element_of(dy), element_of(w), element_of(dx), element_of(epilogue.addend),
+                   element_of(epilogue.y)},
+                  [&](auto vector) {
+                    launch(conv2d_dx_tiles<T, decltype(vector)::value>, {.grid = grid, .block = kBlock},
+                           args.stream, s, dy, w, dx, epilogue);
+                  });
+  sum_dx(args);
 }
 
 template <class T> void conv2d_dw(const KernelArgs& args) {
@@ -363,13 +302,12 @@ std::optional<Prepared> prepare(const Shape& x, const Shape& y) {
   return Prepared{};
 }
 std::optional<Prepared> prepare_conv2d(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
-  if (out[0].dtype != in[0].dtype) return {};
   return prepare(in[0].shape, out[0].shape);
 }
 std::optional<Prepared> prepare_dx(const Op& op, std::span<const Spec> in, std::span<const Spec> out) {
-  const Conv2dDxAttrs& a = static_cast<const Conv2dDx&>(op).attrs;
-  if (a.fused() || a.stride > 255) return {};  // the stride's square is an extent of the grid
-  return prepare(out[0].shape, in[0].shape);
+  if (static_cast<const Conv2dDx&>(op).attrs.stride > 255) return {};  // its square is an extent of the grid
+  if (!prepare(out[0].shape, in[0].shape)) return {};
+  return prepare_dx_sum(op, out);
 }
 std::optional<Prepared> prepare_dw(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
   auto prepared = prepare(in[0].shape, in[1].shape);

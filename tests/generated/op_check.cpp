@@ -338,7 +338,9 @@ double without_rounding(double got, double want) {
 Complaints compare(const Case& test, const Kernel& kernel, const Run& run, const Run& reference) {
   Complaints complaints = run.complaints;
   const double fallback = kernel.dtype == Dtype::f64 ? kParityTolerance64 : kParityTolerance32;
-  const double tolerance = test.parity_tolerance > 0 ? test.parity_tolerance : fallback;
+  const double wanted =
+      kernel.dtype == Dtype::bf16 && test.bf16_tolerance > 0 ? test.bf16_tolerance : test.parity_tolerance;
+  const double tolerance = wanted > 0 ? wanted : fallback;
   for (size_t o = 0; o < reference.out.size(); ++o) {
     Worst worst;
     for (size_t e = 0; e < reference.out[o].size(); ++e) {
