@@ -86,7 +86,7 @@ int run(Arguments& a) {
     session.run();
     session.wait();
     whole.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    const std::vector<double> seconds = session.run_timed();
+    const std::vector<double> seconds = session.run_timed().seconds;
     for (size_t n = 0; n < seconds.size(); ++n) per_node[n].push_back(seconds[n]);
   }
 

@@ -27,6 +27,8 @@ class Readback {
   virtual const void* wait() = 0;
 };
 
+class Timer;
+
 // Work is queued and done in order, on the CPU at once. A device is used by the thread that made it.
 class Device {
  public:
@@ -58,6 +60,10 @@ class Device {
   virtual std::unique_ptr<Readback> make_readback(int64_t bytes);
 
   virtual void* stream() const { return nullptr; }  // for KernelArgs::stream
+  virtual std::unique_ptr<Timer> make_timer();      // core/timer.h
+  // What the host does from here to the matching end, for a profiler (NVTX). They nest.
+  virtual void begin_range(const char* /*name*/) {}
+  virtual void end_range() {}
   // Records what `queue` queues, in place of doing it. Null where a device cannot.
   virtual std::unique_ptr<Recording> record(const std::function<void()>& /*queue*/) { return nullptr; }
 

@@ -1,7 +1,6 @@
 #include "core/session.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "core/flat_layout.h"
@@ -211,6 +210,7 @@ const Tensor& Session::tensor(const std::map<std::string, Value>& names, const s
 
 // A device that works beside the host may tell here of a fault in what was queued before.
 void Session::launch(size_t step) {
+  const NamedRange range(device_, plan_.steps[step].name.c_str());
   try {
     launches_[step].run(launches_[step].args);
   } catch (const Error& e) {
@@ -247,6 +247,7 @@ void Session::record() {
 }
 
 void Session::run() {
+  const NamedRange range(device_, "step");
   if (poison_) device_.fill_bytes(arena_, kPoison, plan_.arena_bytes);
   if (!wait_for_nodes_) device_.note_queued(nodes_);
   if (!recording_ && capture_ && runs_++ >= kWarmUpRuns) record();
@@ -278,17 +279,6 @@ std::optional<BadNode> Session::run_checked() {
     }
   }
   return std::nullopt;
-}
-
-std::vector<double> Session::run_timed() {
-  std::vector<double> seconds;
-  for (size_t k = 0; k < launches_.size(); ++k) {
-    const auto start = std::chrono::steady_clock::now();
-    launch(k);
-    synchronize(k);
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return seconds;
 }
 
 std::vector<double> Session::get(const std::string& name) const {

@@ -14,6 +14,7 @@
 
 #include "core/plan.h"
 #include "core/state.h"
+#include "core/timer.h"
 
 namespace millrace {
 
@@ -70,8 +71,8 @@ class Session {
   bool recorded() const { return recording_ != nullptr; }
   // The same node by node; stops at the first node with an output that is not finite.
   std::optional<BadNode> run_checked();
-  // The same, with the seconds that each step of the plan took.
-  std::vector<double> run_timed();
+  // The same with a mark between nodes and one wait at the end: how long each step of the plan took.
+  StepTimes run_timed();
 
   // Reads a result; real numbers only, converted to double.
   std::vector<double> get(const std::string& output) const;
@@ -108,6 +109,7 @@ class Session {
   std::vector<Tensor> values_;    // per value of the plan
   std::vector<Tensor> operands_;  // of all launches, inputs before outputs
   std::vector<Launch> launches_;
+  std::unique_ptr<Timer> timer_;  // of run_timed()
 };
 
 // Converts the elements of a tensor in host memory.

@@ -64,6 +64,9 @@ class CudaDevice final : public Device {
   std::unique_ptr<Readback> make_readback(int64_t bytes) override;
 
   void* stream() const override { return compute_.get(); }
+  std::unique_ptr<Timer> make_timer() override;
+  void begin_range(const char* name) override { driver_->push_range(name); }
+  void end_range() override { driver_->pop_range(); }
   std::unique_ptr<Recording> record(const std::function<void()>& queue) override;
 
  private:

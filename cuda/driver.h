@@ -23,6 +23,7 @@ constexpr int kCudaInvalidDevice = 101;
 constexpr int kCudaNoKernelImage = 209;
 constexpr int kCudaEccUncorrectable = 214;
 constexpr int kCudaUnsupportedPtx = 222;
+constexpr int kCudaNotReady = 600;
 constexpr int kCudaIllegalAddress = 700;
 constexpr int kCudaLaunchOutOfResources = 701;
 constexpr int kCudaLaunchFailure = 719;
@@ -77,6 +78,9 @@ class CudaDriver {
   virtual CudaStatus synchronize_stream(void* stream) = 0;
 
   virtual CudaStatus create_event(void*& event) = 0;  // without a time
+  virtual CudaStatus create_timed_event(void*& event) = 0;
+  // On the device's clock, of two timed events that were recorded and waited for.
+  virtual CudaStatus elapsed_seconds(void* from, void* to, double& seconds) = 0;
   virtual CudaStatus destroy_event(void* event) = 0;
   virtual CudaStatus record_event(void* event, void* stream) = 0;
   virtual CudaStatus wait_event(void* stream, void* event) = 0;  // the stream waits, the host does not
@@ -88,6 +92,10 @@ class CudaDriver {
   virtual CudaStatus end_capture(void* stream, void*& graph) = 0;
   virtual CudaStatus launch_graph(void* graph, void* stream) = 0;
   virtual CudaStatus destroy_graph(void* graph) = 0;
+
+  // NVTX: names for what this thread does, shown by profilers. They nest, and cannot fail.
+  virtual void push_range(const char* name) = 0;
+  virtual void pop_range() = 0;
 };
 
 }  // namespace millrace

@@ -1,6 +1,7 @@
 // The CUDA runtime behind cuda/driver.h. Nothing here decides anything: only a machine with a GPU executes
 // it.
 #include <cuda_runtime.h>
+#include <nvtx3/nvToolsExt.h>
 
 #include "cuda/device.h"
 #include "cuda/register.h"
@@ -16,7 +17,8 @@ static_assert(
     kCudaDevicesUnavailable == cudaErrorDevicesUnavailable && kCudaNoDevice == cudaErrorNoDevice &&
     kCudaInvalidDevice == cudaErrorInvalidDevice && kCudaNoKernelImage == cudaErrorNoKernelImageForDevice &&
     kCudaEccUncorrectable == cudaErrorECCUncorrectable &&
-    kCudaUnsupportedPtx == cudaErrorUnsupportedPtxVersion && kCudaIllegalAddress == cudaErrorIllegalAddress &&
+    kCudaUnsupportedPtx == cudaErrorUnsupportedPtxVersion && kCudaNotReady == cudaErrorNotReady &&
+    kCudaIllegalAddress == cudaErrorIllegalAddress &&
     kCudaLaunchOutOfResources == cudaErrorLaunchOutOfResources &&
     kCudaLaunchFailure == cudaErrorLaunchFailure && kCudaSystemNotReady == cudaErrorSystemNotReady &&
     kCudaDriverMismatch == cudaErrorSystemDriverMismatch &&
@@ -101,6 +103,18 @@ class Runtime final : public CudaDriver {
     event = made;
     return status;
   }
+  CudaStatus create_timed_event(void*& event) override {
+    cudaEvent_t made = nullptr;
+    const CudaStatus status = status_of(cudaEventCreate(&made));
+    event = made;
+    return status;
+  }
+  CudaStatus elapsed_seconds(void* from, void* to, double& seconds) override {
+    float milliseconds = 0;
+    const CudaStatus status = status_of(cudaEventElapsedTime(&milliseconds, as_event(from), as_event(to)));
+    seconds = static_cast<double>(milliseconds) * 1e-3;
+    return status;
+  }
   CudaStatus destroy_event(void* event) override { return status_of(cudaEventDestroy(as_event(event))); }
   CudaStatus record_event(void* event, void* stream) override {
     return status_of(cudaEventRecord(as_event(event), as_stream(stream)));
@@ -129,6 +143,9 @@ class Runtime final : public CudaDriver {
     return status_of(cudaGraphLaunch(as_graph(graph), as_stream(stream)));
   }
   CudaStatus destroy_graph(void* graph) override { return status_of(cudaGraphExecDestroy(as_graph(graph))); }
+
+  void push_range(const char* name) override { nvtxRangePushA(name); }
+  void pop_range() override { nvtxRangePop(); }
 
  private:
   static CudaStatus copy(void* to, const void* from, int64_t bytes, cudaMemcpyKind kind, void* stream) {

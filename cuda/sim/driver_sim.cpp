@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -35,6 +36,7 @@ constexpr std::array kKnown = {
     Known{kCudaEccUncorrectable, "cudaErrorECCUncorrectable", "uncorrectable ECC error encountered"},
     Known{kCudaUnsupportedPtx, "cudaErrorUnsupportedPtxVersion",
           "the provided PTX was compiled with an unsupported toolchain."},
+    Known{kCudaNotReady, "cudaErrorNotReady", "device not ready"},
     Known{kCudaIllegalAddress, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
     Known{kCudaLaunchOutOfResources, "cudaErrorLaunchOutOfResources",
           "too many resources requested for launch"},
@@ -103,6 +105,8 @@ struct SimDriver::Stream {
 struct SimDriver::Event {
   Stream* stream = nullptr;
   int64_t until = 0;
+  bool timed = false;
+  std::optional<std::chrono::steady_clock::time_point> time = {};  // the stream has passed it
 };
 
 struct SimDriver::Graph {
@@ -311,9 +315,26 @@ CudaStatus SimDriver::create_event(void*& event) {
   return status;
 }
 
+CudaStatus SimDriver::create_timed_event(void*& event) {
+  const CudaStatus status = enter("create_timed_event");
+  if (status.ok()) event = *events_.insert(new Event{.timed = true}).first;
+  return status;
+}
+
+CudaStatus SimDriver::elapsed_seconds(void* from, void* to, double& seconds) {
+  const CudaStatus status = enter("elapsed_seconds");
+  if (!status.ok()) return status;
+  const Event &first = *static_cast<Event*>(from), &last = *static_cast<Event*>(to);
+  if (!first.stream || !last.stream) return status_of(kCudaInvalidValue);
+  if (!first.time || !last.time) return status_of(kCudaNotReady);
+  seconds = std::chrono::duration<double>(*last.time - *first.time).count();
+  return {};
+}
+
 CudaStatus SimDriver::destroy_event(void* event) {
   const CudaStatus status = enter("destroy_event");
   if (!status.ok()) return status;
+  if (Stream* on = static_cast<Event*>(event)->stream) on->settle(static_cast<Event*>(event)->until);
   events_.erase(static_cast<Event*>(event));
   delete static_cast<Event*>(event);
   return {};
@@ -322,8 +343,13 @@ CudaStatus SimDriver::destroy_event(void* event) {
 CudaStatus SimDriver::record_event(void* event, void* stream) {
   const CudaStatus status = enter_unrecorded("record_event");
   auto* on = static_cast<Stream*>(stream);
-  if (status.ok()) *static_cast<Event*>(event) = {on, on->queued()};
-  return status;
+  if (!status.ok()) return status;
+  auto* recorded = static_cast<Event*>(event);
+  recorded->time.reset();
+  if (recorded->timed) on->works.push_back([recorded] { recorded->time = std::chrono::steady_clock::now(); });
+  recorded->stream = on;
+  recorded->until = on->queued();
+  return {};
 }
 
 CudaStatus SimDriver::wait_event(void* stream, void* event) {
@@ -375,6 +401,16 @@ CudaStatus SimDriver::destroy_graph(void* graph) {
   graphs_.erase(static_cast<Graph*>(graph));
   delete static_cast<Graph*>(graph);
   return {};
+}
+
+void SimDriver::push_range(const char* name) {
+  open_.push_back(open_.empty() ? name : open_.back() + '/' + name);
+  ++ranges_[open_.back()];
+}
+
+void SimDriver::pop_range() {
+  if (open_.empty()) fail(ErrorKind::runtime, {"the simulator", "a range that is open", "none to end", ""});
+  open_.pop_back();
 }
 
 }  // namespace millrace::sim

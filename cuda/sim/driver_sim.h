@@ -71,6 +71,8 @@ class SimDriver final : public CudaDriver {
   CudaStatus synchronize_stream(void* stream) override;
 
   CudaStatus create_event(void*& event) override;
+  CudaStatus create_timed_event(void*& event) override;
+  CudaStatus elapsed_seconds(void* from, void* to, double& seconds) override;
   CudaStatus destroy_event(void* event) override;
   CudaStatus record_event(void* event, void* stream) override;
   CudaStatus wait_event(void* stream, void* event) override;
@@ -80,6 +82,12 @@ class SimDriver final : public CudaDriver {
   CudaStatus end_capture(void* stream, void*& graph) override;
   CudaStatus launch_graph(void* graph, void* stream) override;
   CudaStatus destroy_graph(void* graph) override;
+
+  void push_range(const char* name) override;
+  void pop_range() override;
+  // Names of ranges, each after the names around it and '/', and how often it began.
+  const std::map<std::string, int64_t>& ranges() const { return ranges_; }
+  int64_t open_ranges() const { return static_cast<int64_t>(open_.size()); }
 
  private:
   struct Stream;
@@ -106,6 +114,8 @@ class SimDriver final : public CudaDriver {
   std::set<Stream*> streams_;
   std::set<Event*> events_;
   std::set<Graph*> graphs_;
+  std::map<std::string, int64_t> ranges_;
+  std::vector<std::string> open_;  // ranges, as in ranges_
 };
 
 }  // namespace millrace::sim
