@@ -29,8 +29,12 @@ class SliceMap {
     int64_t outputs = 1;
     for (const Layout::Block& b : slice.layout.blocks) outputs = b.axis == 0 ? b.size : outputs;
     groups_ = (s[0] + outputs - 1) / outputs;
-    piece_ = groups_ > 0 ? slice.count() / groups_ : 0;
-    const LayoutTable table = layout_table(slice.layout, {outputs, s[1], s[2], s[3]});
+    // Outputs that a pad adds lie behind all groups.
+    Layout group = slice.layout;
+    std::erase_if(group.pads, [](const Layout::Block& pad) { return pad.axis == 0; });
+    const Shape shape{outputs, s[1], s[2], s[3]};
+    piece_ = group.count(shape);
+    const LayoutTable table = layout_table(group, shape);
     for (int64_t at_output : table[0]) {
       for (int64_t at_channel : table[3]) {
         for (int64_t at_row : table[1]) {

@@ -7,6 +7,7 @@ namespace {
 
 std::optional<Prepared> prepare(const Op& op, std::span<const Spec> in, std::span<const Spec> out) {
   const ReorderAttrs& a = static_cast<const Reorder&>(op).attrs;
+  if (!a.from.pads.empty() || !a.to.pads.empty()) return {};
   const auto from = onednn::describe({in[0].shape, in[0].dtype, a.from}),
              to = onednn::describe({in[0].shape, in[0].dtype, a.to});
   try {

@@ -15,12 +15,17 @@ struct Axis {
 
 // Both layouts of a value; axes of extent 1 stand before those of its shape.
 struct Arrays {
-  int64_t extent[kRank], padded[kRank];  // padded: with what fills up the blocks of `to`
+  int64_t extent[kRank], padded[kRank];  // padded: with what fills up `to`
   Axis from[kRank], to[kRank];
   int64_t count;  // elements of the result
 };
 
-void set_axes(const Layout& layout, const Shape& s, Axis* axes) {
+int64_t round_up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
+
+// And how long each axis is in memory.
+void set_axes(const Layout& layout, const Shape& s, Axis* axes, int64_t* padded) {
+  for (int axis = 0; axis < s.rank(); ++axis) padded[axis] = s[axis];
+  for (const Layout::Block& pad : layout.pads) padded[pad.axis] = round_up(s[pad.axis], pad.size);
   int64_t stride = 1;
   for (auto b = layout.blocks.rbegin(); b != layout.blocks.rend(); ++b) {
     axes[b->axis].block = b->size;
@@ -29,8 +34,9 @@ void set_axes(const Layout& layout, const Shape& s, Axis* axes) {
   }
   for (int k = s.rank(); k-- > 0;) {
     const int axis = layout.dense() ? k : layout.order[static_cast<size_t>(k)];
+    padded[axis] = round_up(padded[axis], axes[axis].block);
     axes[axis].outer = stride;
-    stride *= (s[axis] + axes[axis].block - 1) / axes[axis].block;
+    stride *= padded[axis] / axes[axis].block;
   }
 }
 
@@ -39,11 +45,11 @@ std::optional<Prepared> prepare(const Op& op, std::span<const Spec> in, std::spa
   const Shape& s = in[0].shape;
   Arrays a{};
   const int front = kRank - s.rank();
-  set_axes(attrs.from, s, a.from + front);
-  set_axes(attrs.to, s, a.to + front);
+  set_axes(attrs.from, s, a.from + front, a.padded + front);
+  set_axes(attrs.to, s, a.to + front, a.padded + front);
   for (int k = 0; k < kRank; ++k) {
     a.extent[k] = k < front ? 1 : s[k - front];
-    a.padded[k] = (a.extent[k] + a.to[k].block - 1) / a.to[k].block * a.to[k].block;
+    if (k < front) a.padded[k] = 1;
   }
   a.count = attrs.to.count(s);
   return Prepared{.state = std::make_shared<Arrays>(a),

@@ -168,7 +168,7 @@ std::vector<double> collect(std::vector<double> memory, const Spec& spec, Compla
   std::vector<double> values;
   for (size_t place : places_of(spec)) values.push_back(std::exchange(memory[place], 0));
   if (std::any_of(memory.begin(), memory.end(), [](double v) { return !(v == 0); }))
-    complaints.push_back("did not fill up the blocks of " + spec.to_string() + " with zeros");
+    complaints.push_back("did not fill up " + spec.to_string() + " with zeros");
   return values;
 }
 
@@ -208,7 +208,8 @@ Run run_kernel(const Case& test, const Kernel& kernel, const std::vector<std::ve
   if (!offered.dense()) {
     std::vector<Spec> lying = in_specs;
     for (Spec& s : lying) {
-      if (s.shape.rank() == 4) s.layout = offered;
+      if (s.shape.rank() == 4)
+        s.layout = is_channel_padded(offered) ? channel_padded(s.shape, offered.pads[0].size) : offered;
     }
     auto answer = kernel.follow(*test.op, lying, out_specs);
     run.supported = answer.has_value();
@@ -379,7 +380,8 @@ Complaints parity(const Case& test, const Kernel& kernel, bool& ran) {
   const Kernel* truth = plain_double(test);
   Complaints complaints;
   std::optional<Run> reference;
-  for (const Layout& layout : {Layout{}, channel_blocked(8), channel_blocked(16)}) {
+  const Layout padded{{0, 1, 2, 3}, {}, {{3, 8}}};
+  for (const Layout& layout : {Layout{}, channel_blocked(8), channel_blocked(16), padded}) {
     if (!layout.dense() && (!kernel.follow || test.benchmark)) continue;
     const Run first = run_kernel(test, kernel, inputs, layout);
     if (!first.supported) continue;

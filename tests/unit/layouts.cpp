@@ -132,6 +132,26 @@ TEST_CASE("weights can be blocked by both channels") {
   CHECK(*places.rbegin() < layout.count({5, 3, 3, 17}));
 }
 
+TEST_CASE("an axis can end at a multiple, with zeros behind it") {
+  const Layout layout = channel_padded({2, 3, 5, 20}, 8);
+  CHECK(layout.to_string() == "abcd+8d");
+  CHECK(layout.count({2, 3, 5, 20}) == 2 * 3 * 5 * 24);
+  CHECK(is_channel_padded(layout));
+  CHECK(channel_pitch(layout, {2, 3, 5, 20}) == 24);
+  CHECK(channel_block(layout) == 0);
+  CHECK(at(layout_table(layout, {2, 3, 5, 20}), 1, 2, 3, 17) == ((1 * 3 + 2) * 5 + 3) * 24 + 17);
+  // Where nothing is to be filled up, the value is dense.
+  CHECK(channel_padded({2, 3, 5, 24}, 8).dense());
+  CHECK(channel_pitch({}, {2, 3, 5, 20}) == 20);
+  CHECK_FALSE(is_channel_padded(Layout{}));
+  CHECK_FALSE(is_channel_padded(channel_blocked(8)));
+  const Layout weights{{0, 1, 2, 3}, {}, {{0, 8}, {3, 8}}};
+  CHECK(weights.to_string() == "abcd+8a+8d");
+  CHECK(weights.count({20, 3, 3, 33}) == 24 * 9 * 40);
+  CHECK(at(layout_table(weights, {20, 3, 3, 33}), 19, 2, 1, 32) == ((19 * 3 + 2) * 3 + 1) * 40 + 32);
+  CHECK_FALSE(is_channel_padded(weights));
+}
+
 TEST_CASE("a chain that agrees on a layout is reordered at its ends only") {
   if (!has_onednn()) return;
   const Chain chain;
@@ -148,7 +168,10 @@ TEST_CASE("parameters in a device's layout start from the same numbers and make 
   const test::TemporaryFolder folder;
   const auto device = make_device("cpu");
   std::vector<std::string> files;
-  for (const char* where : {"", "cpu"}) {
+  Registry::mutable_registry().set_weight_layout("pads", [](const Spec&) {
+    return Layout{{0, 1, 2, 3}, {}, {{0, 8}, {3, 8}}};
+  });
+  for (const char* where : {"", "cpu", "pads"}) {
     Graph g(Dtype::f32);
     ParamStore params(where);
     params.parameter(g, "odd", {21, 3, 3, 5}, {.stddev = 1});
@@ -165,6 +188,7 @@ TEST_CASE("parameters in a device's layout start from the same numbers and make 
     CHECK(params.count() == 21 * 45 + 21 + 33 * 16 * 20);
   }
   CHECK(files[0] == files[1]);
+  CHECK(files[0] == files[2]);
 }
 
 namespace {
