@@ -65,6 +65,7 @@ Value append_gradients(Graph& g, Value loss, const FlatLayout& layout, bool add_
 
 struct UpdateInputs {
   Value grads, loss;
+  std::optional<StepMetrics> metrics;
 };
 
 void append_update(Graph& g, const UpdateInputs& from, const FlatLayout& layout, const OptimizerOptions& o) {
@@ -89,7 +90,13 @@ void append_update(Graph& g, const UpdateInputs& from, const FlatLayout& layout,
     moved.push_back(flat_state(g, buffer.c_str(), layout));
     in.push_back(moved.back());
   }
-  in.insert(in.end(), {multipliers, rate, size, from.loss});
+  Value guard = from.loss;
+  if (from.metrics) {
+    std::vector<Value> values = from.metrics->values;
+    values.push_back(size);
+    guard = record_metrics(g, from.metrics->ring, values);
+  }
+  in.insert(in.end(), {multipliers, rate, size, guard});
   const std::vector<Value> next = g.add(std::move(op), in);
   for (size_t k = 0; k < moved.size(); ++k) g.update(moved[k], next[k]);
   g.output("gradient_norm", size);
@@ -122,13 +129,14 @@ Value parameter(Graph& g, const FlatSlice& slice) {
   return g.state({kParams, slice.offset}, slice.shape, slice.name, slice.layout);
 }
 
-void train_step(Graph& g, Value loss, const FlatLayout& layout, const OptimizerOptions& options) {
+void train_step(Graph& g, Value loss, const FlatLayout& layout, const OptimizerOptions& options,
+                const std::optional<StepMetrics>& metrics) {
   if (options.accumulate != 1) {
     fail(ErrorKind::runtime, {"train_step", "accumulate = 1", std::to_string(options.accumulate),
                               "more micro-batches take first_micro_step, next_micro_step and update_step"});
   }
   const Value grads = append_gradients(g, loss, layout, false);
-  append_update(g, {grads, loss}, layout, options);
+  append_update(g, {grads, loss, metrics}, layout, options);
 }
 
 void first_micro_step(Graph& g, Value loss, const FlatLayout& layout) {
@@ -141,8 +149,11 @@ void next_micro_step(Graph& g, Value loss, const FlatLayout& layout) {
   g.update(loss_sum(g), add(g, loss_sum(g), loss));
 }
 
-void update_step(Graph& g, const FlatLayout& layout, const OptimizerOptions& options) {
-  append_update(g, {flat_state(g, kGrads, layout), loss_sum(g)}, layout, options);
+void update_step(Graph& g, const FlatLayout& layout, const OptimizerOptions& options,
+                 const std::optional<MetricsRing>& ring) {
+  std::optional<StepMetrics> metrics;
+  if (ring) metrics = {*ring, {loss_sum(g)}};
+  append_update(g, {flat_state(g, kGrads, layout), loss_sum(g), metrics}, layout, options);
   g.output("loss_sum", loss_sum(g));
 }
 

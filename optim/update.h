@@ -11,6 +11,7 @@
 // place in every plan, and can be read after the step.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "core/flat_layout.h"
 #include "core/graph.h"
 #include "optim/adam.h"
+#include "optim/metrics.h"
 #include "optim/sgd.h"
 
 namespace millrace {
@@ -47,15 +49,24 @@ std::vector<std::string> optimizer_buffers(OptimizerKind kind);
 Value parameter(Graph& g, const FlatSlice& slice);
 
 // All that one update needs, for accumulate = 1. Input "rate" (1): see update_rate. Output "gradient_norm".
-// `loss` (1) should be an output too: the step changes nothing when it is not finite.
-void train_step(Graph& g, Value loss, const FlatLayout& layout, const OptimizerOptions& options);
+// `loss` (1) should be an output too: the step changes nothing when it is not finite. With `metrics` a row of
+// its ring holds these values and then the gradient's norm, and nothing moves from the first step on that has
+// one which is not finite.
+struct StepMetrics {
+  MetricsRing ring;
+  std::vector<Value> values;  // of which the loss is one
+};
+void train_step(Graph& g, Value loss, const FlatLayout& layout, const OptimizerOptions& options,
+                const std::optional<StepMetrics>& metrics = {});
 
 // Gradients of the first micro-batch replace what "grads" and "loss_sum" hold; those of the next are added.
 void first_micro_step(Graph& g, Value loss, const FlatLayout& layout);
 void next_micro_step(Graph& g, Value loss, const FlatLayout& layout);
 // Input "rate"; outputs "gradient_norm", of the sum over micro-batches that `clip` is compared with, and
-// "loss_sum".
-void update_step(Graph& g, const FlatLayout& layout, const OptimizerOptions& options);
+// "loss_sum". With `ring` a row of it holds loss_sum and the norm; micro-steps write theirs by
+// record_metrics().
+void update_step(Graph& g, const FlatLayout& layout, const OptimizerOptions& options,
+                 const std::optional<MetricsRing>& ring = {});
 
 // What the input "rate" is at the t-th update, t = 1, 2, ...
 double update_rate(const OptimizerOptions& options, double learning_rate, int64_t t);

@@ -24,6 +24,12 @@ MotionLoss forward(Graph& g, const TrainConfig& c, ParamStore& params) {
   return losses;
 }
 
+std::vector<Value> values_of(const MotionLoss& losses) {
+  std::vector<Value> values{losses.loss};
+  for (const LossTerm& term : losses.terms) values.push_back(term.value);
+  return values;
+}
+
 MotionNetFlows zero_flows(Graph& g, const TrainConfig& c) {
   MotionNetFlows flows{.coarsest = coarsest_level(net_options(c).kind), .flows = {}};
   for (int level = kFinestLevel; level <= flows.coarsest; ++level) {
@@ -42,10 +48,12 @@ std::map<std::string, Plan> plan_training(const TrainConfig& c, ParamStore& para
   if (c.accumulate == 1) {
     Graph g;
     const MotionLoss losses = forward(g, c, params);
-    train_step(g, losses.loss, params.layout(), optimizer);
+    train_step(g, losses.loss, params.layout(), optimizer,
+               StepMetrics{metrics_ring(c, losses.terms.size()), values_of(losses)});
     plans["step"] = make_plan(g, options);
     return plans;
   }
+  MetricsRing ring;
   for (const char* name : {"first", "next"}) {
     Graph g;
     const MotionLoss losses = forward(g, c, params);
@@ -53,12 +61,20 @@ std::map<std::string, Plan> plan_training(const TrainConfig& c, ParamStore& para
       first_micro_step(g, losses.loss, params.layout());
     else
       next_micro_step(g, losses.loss, params.layout());
+    ring = metrics_ring(c, losses.terms.size());
+    record_metrics(g, ring, values_of(losses));
     plans[name] = make_plan(g, options);
   }
   Graph g;
-  update_step(g, params.layout(), optimizer);
+  update_step(g, params.layout(), optimizer, ring);
   plans["update"] = make_plan(g, options);
   return plans;
+}
+
+int64_t metrics_rows(const TrainConfig& c) { return c.accumulate == 1 ? 1 : c.accumulate + 1; }
+
+MetricsRing metrics_ring(const TrainConfig& c, size_t terms) {
+  return {.rows = metrics_rows(c) * (kStepsInFlight + 1), .columns = static_cast<int64_t>(terms) + 2};
 }
 
 Plan plan_validation(const TrainConfig& c, ParamStore& params, const PlanOptions& options) {

@@ -15,8 +15,16 @@ namespace millrace {
 
 // Training: one plan where a step is one batch ("step"), else three ("first", "next", "update";
 // optim/update.h). Outputs "loss" and every term, and with the update "gradient_norm"; input "rate".
+// Each run of one of them writes a row of the ring of metrics (optim/metrics.h): "step" the loss, its terms
+// and gradient_norm; "first" and "next" the loss and its terms; "update" loss_sum and gradient_norm.
 std::map<std::string, Plan> plan_training(const TrainConfig& config, ParamStore& params,
                                           const PlanOptions& options);
+
+// How many steps may be queued before the host reads the numbers of the first.
+constexpr int64_t kStepsInFlight = 2;
+// Rows that one step writes, and the ring with the rows of all steps in flight and of one that is read.
+int64_t metrics_rows(const TrainConfig& config);
+MetricsRing metrics_ring(const TrainConfig& config, size_t terms);
 
 // Of one clip: outputs "loss", every term, and "flow2", the finest flow (1,H/2,W/2,2(T-1)) in pixels of the
 // input.

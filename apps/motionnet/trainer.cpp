@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -13,8 +12,6 @@
 
 #include "apps/motionnet/net_file.h"
 #include "apps/motionnet/sources.h"
-#include "apps/motionnet/step_text.h"
-#include "apps/support/program.h"
 #include "apps/support/text.h"
 #include "core/log.h"
 
@@ -22,10 +19,6 @@ namespace millrace {
 namespace {
 
 using nlohmann::json;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 LoaderOptions loader_options(const TrainConfig& c) {
   return {.batch = c.batch,
@@ -98,6 +91,10 @@ void Trainer::set_up() {
                                                               .plan = plan_options_});
   }
   terms_ = term_names(config_);
+  metrics_ = std::make_unique<MetricsReader>(
+      state_, MetricsReaderOptions{.ring = metrics_ring(config_, terms_.size()),
+                                   .rows_of_step = metrics_rows(config_),
+                                   .steps = kStepsInFlight + 1});
   log_info(fmt::format("{}: {} parameters, {} frames of {}x{}, batch {}; plan {:.0f} MiB ({:.0f} arena)",
                        flags_of(net_options(config_)), params_.count(), config_.frames, config_.width,
                        config_.height, config_.batch, static_cast<double>(need.total()) / kMiB,
@@ -169,62 +166,6 @@ void Trainer::load_checkpoint(const Checkpoint& checkpoint) {
     best_step_ = static_cast<int64_t>(best);
     best_loss_ = number("best_loss");
   }
-}
-
-void Trainer::micro_step(Session& session, StepResult& result) {
-  const Batch batch = loader_->next();
-  session.set("clip", batch.frames, config_.batch * config_.height * config_.width * 3 * config_.frames);
-  session.run();
-  const double loss = session.get_scalar("loss");
-  if (!std::isfinite(loss)) {
-    result.loss = loss;
-    diverged(session, result);
-  }
-  const double share = 1.0 / static_cast<double>(config_.accumulate);
-  result.loss += loss * share;
-  for (const std::string& term : terms_) result.terms[term] += session.get_scalar(term) * share;
-}
-
-Trainer::StepResult Trainer::train_one() {
-  const auto start = std::chrono::steady_clock::now();
-  StepResult result;
-  result.rate = rate_at(schedule_options(config_), step_);
-  const double rate = update_rate(optimizer_options(config_), result.rate, step_ + 1);
-  Session* last = nullptr;
-  if (config_.accumulate == 1) {
-    last = sessions_.at("step").get();
-    last->set_scalar("rate", rate);
-    micro_step(*last, result);
-    result.gradient_norm = last->get_scalar("gradient_norm");
-  } else {
-    for (int64_t k = 0; k < config_.accumulate; ++k) {
-      last = sessions_.at(k == 0 ? "first" : "next").get();
-      micro_step(*last, result);
-    }
-    Session& update = *sessions_.at("update");
-    update.set_scalar("rate", rate);
-    update.run();
-    result.gradient_norm = update.get_scalar("gradient_norm");
-  }
-  if (!std::isfinite(result.gradient_norm)) diverged(*last, result);
-  result.seconds = seconds_since(start);
-  return result;
-}
-
-// The update was skipped on the device, so the weights are those before the step and the input is still
-// there.
-void Trainer::diverged(Session& session, const StepResult& result) {
-  const std::optional<BadNode> bad = session.run_checked();
-  const std::string last =
-      last_checkpoint_ < 0
-          ? ""
-          : fmt::format(" in a new run, which --init {} starts from the last good checkpoint, of step {}",
-                        options_.out, last_checkpoint_);
-  fail(ErrorKind::diverged,
-       {fmt::format("step {}", step_ + 1), "a finite loss and gradient",
-        fmt::format("loss {} and gradient norm {}, first in {}", result.loss, result.gradient_norm,
-                    bad ? bad->to_string() : "the sum over batches"),
-        "A smaller --learning-rate, --warmup or --clip may help" + last});
 }
 
 void Trainer::record(const StepResult& r, const std::optional<ValidationResult>& validation) {
@@ -328,57 +269,6 @@ void Trainer::checkpoint() {
   });
   last_checkpoint_ = step_;
   dir_.keep(config_.keep_checkpoints, best_step_);
-}
-
-bool Trainer::is_over() const {
-  return step_ >= config_.iterations || (config_.max_seconds > 0 && train_seconds_ >= config_.max_seconds);
-}
-
-ProgressUpdate Trainer::progress_of(const StepResult& r) const {
-  ProgressUpdate update{.done = step_,
-                        .status = loss_text(r.loss, r.terms),
-                        .detail = fmt::format("|g| {:.3g}", r.gradient_norm)};
-  if (config_.max_seconds > 0) update.seconds_left = std::max(0., config_.max_seconds - train_seconds_);
-  return update;
-}
-
-int Trainer::run() {
-  catch_signals();
-  try {
-    return run_steps();
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::device) throw;
-    throw Error(e.kind(),
-                fmt::format("{}. --resume --out {} goes on from {}", e.what(), options_.out,
-                            last_checkpoint_ < 0 ? "the start" : fmt::format("step {}", last_checkpoint_)));
-  }
-}
-
-int Trainer::run_steps() {
-  const auto due = [&](int64_t every) { return every > 0 && step_ % every == 0 && !is_over(); };
-  ProgressBar bar(log(), {.title = "train", .total = config_.iterations, .start = step_});
-  while (!is_over()) {
-    const StepResult result = train_one();
-    ++step_;
-    train_seconds_ += result.seconds;
-    last_validation_.reset();
-    if (validator_ && (is_over() || due(config_.validate_every))) last_validation_ = validate();
-    record(result, last_validation_);
-    bar.update(progress_of(result));
-    if (validator_ && due(config_.pictures_every)) save_pictures();
-    if (due(config_.checkpoint_every)) checkpoint();
-    if (stop_requested() && !is_over()) {
-      checkpoint();
-      log_info(fmt::format("stopped by a signal after step {}; go on with --resume --out {}", step_,
-                           options_.out));
-      return kExitInterrupted;
-    }
-  }
-  bar.finish();
-  if (step_ < config_.iterations)
-    log_info(fmt::format("--max-seconds {} are over after step {}", config_.max_seconds, step_));
-  finish();
-  return 0;
 }
 
 void Trainer::finish() {

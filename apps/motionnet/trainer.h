@@ -1,12 +1,14 @@
 // A MotionNet training run: a run directory, a loader, sessions, and the loop that joins them.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "apps/motionnet/kernel_settings.h"
+#include "apps/motionnet/metrics_reader.h"
 #include "apps/motionnet/validation.h"
 #include "core/events.h"
 #include "core/log.h"
@@ -46,10 +48,19 @@ class Trainer {
   void resume_run();
   void check_environment() const;
   void check_disk() const;
+  // trainer_steps.cpp. Steps are queued, at most kStepsInFlight before the first of them has told its
+  // numbers, and finished in their order; step_ counts those that are finished.
   int run_steps();
-  StepResult train_one();
-  void micro_step(Session& session, StepResult& result);
-  [[noreturn]] void diverged(Session& session, const StepResult& result);
+  int64_t queued_step() const { return step_ + metrics_->queued(); }
+  bool is_due(int64_t step, int64_t every) const { return every > 0 && step % every == 0 && !is_over(); }
+  // What may be in flight behind the step that was queued last: nothing where something is due there.
+  int64_t may_be_in_flight() const;
+  double rate_of(int64_t step) const;  // update_rate; steps count from 1
+  void queue_step();
+  void finish_step(ProgressBar& bar);
+  StepResult read_step();
+  [[noreturn]] void diverged(const StepResult& result);
+  std::optional<BadNode> find_bad_node();
   void record(const StepResult& result, const std::optional<ValidationResult>& validation);
   ProgressUpdate progress_of(const StepResult& result) const;
   ValidationResult validate();
@@ -75,6 +86,8 @@ class Trainer {
   std::unique_ptr<Loader> loader_;
   std::vector<std::string> terms_;
   std::vector<ParamStore::Part> moments_;
+  std::unique_ptr<MetricsReader> metrics_;
+  std::chrono::steady_clock::time_point last_step_;  // when it ended, or the first of those in flight began
 
   int64_t step_ = 0;  // updates done
   int64_t last_checkpoint_ = -1;
