@@ -1,15 +1,17 @@
-// Time and memory of a MotionNet training step, node by node.
+// Time and memory of MotionNet's training step or of its flow alone, layer by layer, against what the device
+// can do at most.
 //
 //   build/bin/bench_step --preset small --repeats 20
 //   build/bin/bench_step --preset paper --batch 1 --repeats 5 --nodes
+//   build/bin/bench_step --preset paper --precision bf16 --json
 //
-// Whole steps and steps with a clock at each node take turns; medians of both are printed, so that what the
-// clocks cost shows. The share of a layer is that of the sum over nodes.
+// Whole steps, as a run queues them, and steps with a mark behind each node take turns; of both the median is
+// printed, so that what the marks cost shows. All times are the device's. Each whole step has another input
+// than the one before; its upload lies outside of the step's time, and inside of the time from step to step.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -18,24 +20,27 @@
 #include "apps/motionnet/graphs.h"
 #include "apps/motionnet/kernel_settings.h"
 #include "apps/support/program.h"
+#include "bench/peaks.h"
 #include "core/libraries.h"
 #include "core/session.h"
+#include "core/step_report.h"
 
 namespace millrace {
 namespace {
+
+using nlohmann::json;
 
 struct Arguments {
   TrainConfig flags;
   OptionTable table;
   std::vector<CLI::Option*> given;
-  std::string preset = "small";
-  int64_t repeats = 10;
-  bool json = false, nodes = false;
+  std::string preset = "small", peaks = "auto";
+  int64_t repeats = 50;
+  bool json = false, nodes = false, inference = false;
 };
 
-struct Row {
-  double seconds = 0, flop = 0, bytes = 0;
-};
+constexpr int64_t kInputs = 3;
+constexpr int64_t kInTurn = 10;  // whole steps in a row, as many as queue up before the device is waited for
 
 double median(std::vector<double> v) {
   std::nth_element(v.begin(), v.begin() + static_cast<ptrdiff_t>(v.size() / 2), v.end());
@@ -46,15 +51,211 @@ double median(std::vector<double> v) {
 // backward.
 std::string layer_of(const std::string& node) { return node.substr(0, node.rfind('/')); }
 
-void print_table(const std::vector<std::pair<std::string, Row>>& rows, double total) {
-  fmt::print("{:<40} {:>9} {:>7} {:>9} {:>8}\n", "layer or node", "ms", "share", "GFLOP/s", "GB/s");
-  for (const auto& [name, row] : rows) {
-    fmt::print("{:<40} {:>9.3f} {:>6.1f}% {:>9.1f} {:>8.1f}\n", name, row.seconds * 1e3,
-               row.seconds / total * 100, row.flop / row.seconds / 1e9, row.bytes / row.seconds / 1e9);
-  }
+Plan make(const Arguments& a, const TrainConfig& c, ParamStore& params, const PlanOptions& options) {
+  if (!a.inference) return plan_training(c, params, options).at("step");
+  return plan_flow({.height = c.height, .width = c.width, .net = net_options(c), .batch = c.batch}, params,
+                   options);
 }
 
-int run(Arguments& a) {
+// Cold: from nothing, or what --kernel-cache knows. Cached: again, with all choices known.
+struct PlanSeconds {
+  double cold = 0, cached = 0;
+};
+
+struct Times {
+  std::vector<double> whole;                  // seconds of a step
+  std::vector<double> apart;                  // from the end of one to the end of the next
+  std::vector<std::vector<double>> per_node;  // of each node
+};
+
+class Bench {
+ public:
+  Bench(const Arguments& a, const TrainConfig& config)
+      : a_(a), config_(config), device_(make_device(config.device)), state_(*device_) {
+    peaks_ = find_peaks(a.peaks, *device_);
+    ParamStore params(device_->name(), precision_of(config_));
+    KernelSettings kernels(config_, std::nullopt);
+    const PlanOptions options = kernels.plan_options(device_->name());
+    auto start = HostClock::now();
+    Plan plan = make(a_, config_, params, options);
+    plan_seconds_.cold = since(start);
+    ParamStore again(device_->name(), precision_of(config_));
+    start = HostClock::now();
+    make(a_, config_, again, options);
+    plan_seconds_.cached = since(start);
+    kernels.finish();
+    params.initialise(state_, Dtype::f32, 1);
+    session_ = std::make_unique<Session>(
+        std::move(plan), state_,
+        SessionOptions{.wait_for_nodes = config_.wait_for_nodes, .capture = config_.capture});
+    std::mt19937 random(1);
+    for (std::vector<uint8_t>& clip : clips_) {
+      clip.resize(static_cast<size_t>(session_->input("clip").count()));
+      for (uint8_t& v : clip) v = static_cast<uint8_t>(random());
+    }
+    if (!a_.inference) session_->set_scalar("rate", 1e-6);
+  }
+
+  void run() {
+    for (int64_t k = 0; k < std::max<int64_t>(kInputs, Session::kWarmUpRuns + 1); ++k) run_once();
+    session_->run_timed();
+    times_.per_node.resize(plan().steps.size());
+    for (int64_t left = a_.repeats; left > 0; left -= kInTurn) {
+      run_whole(std::min(left, kInTurn));
+      for (int64_t k = 0; k < std::min(left, kInTurn); ++k) {
+        const StepTimes step = session_->run_timed();
+        for (size_t n = 0; n < step.seconds.size(); ++n) times_.per_node[n].push_back(step.seconds[n]);
+      }
+    }
+    for (size_t n = 0; n < times_.per_node.size(); ++n) {
+      const PlanStep& step = plan().steps[n];
+      const NodeTime time = node_time(step, median(times_.per_node[n]), peaks_);
+      const std::string key = a_.nodes ? step.name : layer_of(step.name);
+      const auto [found, is_new] = index_.try_emplace(key, rows_.size());
+      if (is_new) rows_.push_back({key, {}});
+      rows_[found->second].second += time;
+      kinds_[node_kind(step)] += time;
+      total_ += time;
+    }
+  }
+
+  void print_json() const;
+  void print_table() const;
+
+ private:
+  static double since(HostClock::time_point start) {
+    return std::chrono::duration<double>(HostClock::now() - start).count();
+  }
+  const Plan& plan() const { return session_->plan(); }
+
+  void run_once() {
+    session_->set("clip", clips_[next_]);
+    next_ = (next_ + 1) % clips_.size();
+    session_->run();
+  }
+
+  void run_whole(int64_t count) {
+    if (!timer_) timer_ = device_->make_timer();
+    timer_->start();
+    for (int64_t k = 0; k < count; ++k) {
+      session_->set("clip", clips_[next_]);
+      next_ = (next_ + 1) % clips_.size();
+      timer_->mark();
+      session_->run();
+      timer_->mark();
+    }
+    const std::vector<double> at = timer_->read();
+    for (size_t k = 1; k < at.size(); k += 2) {
+      times_.whole.push_back(at[k] - at[k - 1]);
+      if (k >= 3) times_.apart.push_back(at[k] - at[k - 2]);
+    }
+  }
+
+  double seconds() const { return median(times_.whole); }
+  double apart() const { return times_.apart.empty() ? seconds() : median(times_.apart); }
+
+  const Arguments& a_;
+  const TrainConfig& config_;
+  std::unique_ptr<Device> device_;
+  State state_;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<Timer> timer_;
+  std::array<std::vector<uint8_t>, kInputs> clips_;
+  size_t next_ = 0;
+  Peaks peaks_;
+  PlanSeconds plan_seconds_;
+  Times times_;
+  std::map<std::string, size_t> index_;
+  std::vector<std::pair<std::string, NodeTime>> rows_;
+  std::map<NodeKind, NodeTime> kinds_;
+  NodeTime total_;
+};
+
+json to_json(const std::string& name, const NodeTime& t) {
+  return {{"name", name},   {"nodes", t.nodes}, {"seconds", t.seconds},
+          {"flop", t.flop}, {"bytes", t.bytes}, {"floor_seconds", t.floor}};
+}
+
+void Bench::print_json() const {
+  const TrainConfig& c = config_;
+  const Plan& p = plan();
+  json result{{"work", a_.inference ? "inference" : "training"},
+              {"net", c.net},
+              {"small_displacement", c.small_displacement},
+              {"smooth_conv", c.smooth_conv},
+              {"batch", c.batch},
+              {"height", c.height},
+              {"width", c.width},
+              {"frames", c.frames},
+              {"channels", c.channels},
+              {"precision", c.precision},
+              {"captured", session_->recorded()},
+              {"repeats", a_.repeats},
+              {"seconds", seconds()},
+              {"fastest_seconds", *std::min_element(times_.whole.begin(), times_.whole.end())},
+              {"seconds_apart", apart()},
+              {"clips_per_second", static_cast<double>(c.batch) / apart()},
+              {"sum_of_nodes", total_.seconds},
+              {"floor_seconds", total_.floor},
+              {"flop", p.cost.flop},
+              {"bytes", p.cost.bytes},
+              {"plan_seconds", {{"cold", plan_seconds_.cold}, {"cached", plan_seconds_.cached}}},
+              {"arena_bytes", p.arena_bytes},
+              {"values_bytes", p.values_bytes},
+              {"bound_bytes", p.bound_bytes},
+              {"peak_bytes", memory_need({&p}, State(*device_)).total()},
+              {"peaks",
+               {{"fp32", peaks_.fp32},
+                {"tf32", peaks_.tf32},
+                {"bf16", peaks_.bf16},
+                {"bytes", peaks_.bytes},
+                {"source", peaks_.source}}},
+              {"device", device_->description()},
+              {"libraries", library_versions()},
+              {"kinds", json::array()},
+              {"layers", json::array()}};
+  for (const NodeKind kind : kNodeKinds) {
+    const auto found = kinds_.find(kind);
+    result["kinds"].push_back(to_json(name_of(kind), found == kinds_.end() ? NodeTime{} : found->second));
+  }
+  for (const auto& [name, row] : rows_) result["layers"].push_back(to_json(name, row));
+  std::cout << result.dump() << "\n";
+}
+
+void print_row(const std::string& name, const NodeTime& t, double total) {
+  fmt::print("{:<40} {:>5} {:>9.3f} {:>6.1f}% {:>9.1f} {:>8.1f} {:>6.1f}%\n", name, t.nodes, t.seconds * 1e3,
+             t.seconds / total * 100, t.flop / t.seconds / 1e9, t.bytes / t.seconds / 1e9,
+             t.floor / t.seconds * 100);
+}
+
+void Bench::print_table() const {
+  fmt::print("{:<40} {:>5} {:>9} {:>7} {:>9} {:>8} {:>7}\n", a_.nodes ? "node" : "layer", "nodes", "ms",
+             "share", "GFLOP/s", "GB/s", "floor");
+  for (const auto& [name, row] : rows_) print_row(name, row, total_.seconds);
+  fmt::print("\n");
+  for (const auto& [kind, row] : kinds_) print_row("all of kind " + name_of(kind), row, total_.seconds);
+  print_row("all", total_, total_.seconds);
+  const Plan& p = plan();
+  constexpr double kMiB = 1 << 20;
+  fmt::print(
+      "{} {:.2f} ms{} (from step to step with another input {:.2f}, sum of nodes {:.2f}), {:.1f} GFLOP/s, "
+      "{:.1f} clips/s; {} x {}x{}x{} clips, {:.3g} channels, {}\n",
+      a_.inference ? "flow" : "step", seconds() * 1e3, session_->recorded() ? ", recorded" : "",
+      apart() * 1e3, total_.seconds * 1e3, p.cost.flop / seconds() / 1e9,
+      static_cast<double>(config_.batch) / apart(), config_.batch, config_.frames, config_.width,
+      config_.height, config_.channels, config_.precision);
+  fmt::print("plan: {:.2f} s, with all choices known {:.2f} s\n", plan_seconds_.cold, plan_seconds_.cached);
+  fmt::print(
+      "arena {:.2f} MiB, all values side by side {:.2f}, live at once {:.2f}; with inputs and "
+      "State {:.2f}\n",
+      static_cast<double>(p.arena_bytes) / kMiB, static_cast<double>(p.values_bytes) / kMiB,
+      static_cast<double>(p.bound_bytes) / kMiB,
+      static_cast<double>(memory_need({&p}, State(*device_)).total()) / kMiB);
+  fmt::print("floor: the share of the time that {} would take\n", peaks_text(peaks_));
+  fmt::print("{}; {}\n", device_->description(), library_versions());
+}
+
+int run(const Arguments& a) {
   TrainConfig config = preset_config(a.preset);
   copy_given(a.table, a.given, config.options());
   config.data = "synthetic:";
@@ -63,69 +264,21 @@ int run(Arguments& a) {
   if (config.accumulate != 1 || a.repeats < 1) {
     fail(ErrorKind::usage, {"bench_step", "--accumulate 1 and --repeats of 1 or more", "others", ""});
   }
-  const auto device = make_device(config.device);
-  State state(*device);
-  ParamStore params(device->name(), precision_of(config));
-  KernelSettings kernels(config, std::nullopt);
-  Plan plan = plan_training(config, params, kernels.plan_options(device->name())).at("step");
-  kernels.finish();
-  params.initialise(state, Dtype::f32, 1);
-  Session session(std::move(plan), state);
-  std::vector<uint8_t> clip(static_cast<size_t>(session.input("clip").count()));
-  std::mt19937 random(1);
-  for (uint8_t& v : clip) v = static_cast<uint8_t>(random());
-  session.set("clip", clip);
-  session.set_scalar("rate", 1e-6);
-
-  session.run();
-  session.wait();
-  std::vector<double> whole;
-  std::vector<std::vector<double>> per_node(session.plan().steps.size());
-  for (int64_t k = 0; k < a.repeats; ++k) {
-    const auto start = std::chrono::steady_clock::now();
-    session.run();
-    session.wait();
-    whole.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    const std::vector<double> seconds = session.run_timed().seconds;
-    for (size_t n = 0; n < seconds.size(); ++n) per_node[n].push_back(seconds[n]);
-  }
-
-  std::map<std::string, size_t> index;
-  std::vector<std::pair<std::string, Row>> rows;
-  double total = 0;
-  for (size_t n = 0; n < per_node.size(); ++n) {
-    const PlanStep& step = session.plan().steps[n];
-    const std::string key = a.nodes ? step.name : layer_of(step.name);
-    const auto [found, is_new] = index.try_emplace(key, rows.size());
-    if (is_new) rows.push_back({key, {}});
-    Row& row = rows[found->second].second;
-    row.seconds += median(per_node[n]);
-    row.flop += step.cost.flop;
-    row.bytes += step.cost.bytes;
-    total += median(per_node[n]);
-  }
-  const Plan& p = session.plan();
-  if (a.json) {
-    nlohmann::json result{
-        {"seconds", median(whole)},     {"sum_of_nodes", total},           {"batch", config.batch},
-        {"height", config.height},      {"width", config.width},           {"frames", config.frames},
-        {"channels", config.channels},  {"arena_bytes", p.arena_bytes},    {"values_bytes", p.values_bytes},
-        {"bound_bytes", p.bound_bytes}, {"device", device->description()}, {"libraries", library_versions()}};
-    for (const auto& [name, row] : rows)
-      result["layers"].push_back(
-          {{"name", name}, {"seconds", row.seconds}, {"flop", row.flop}, {"bytes", row.bytes}});
-    std::cout << result.dump() << "\n";
-    return 0;
-  }
-  print_table(rows, total);
-  fmt::print("step {:.2f} ms (sum of nodes {:.2f}), {:.1f} GFLOP/s, {} x {}x{}x{} clips, {:.3g} channels\n",
-             median(whole) * 1e3, total * 1e3, p.cost.flop / median(whole) / 1e9, config.batch, config.frames,
-             config.width, config.height, config.channels);
-  fmt::print("arena {:.2f} MiB, all values side by side {:.2f}, live at once {:.2f}\n",
-             static_cast<double>(p.arena_bytes) / (1 << 20), static_cast<double>(p.values_bytes) / (1 << 20),
-             static_cast<double>(p.bound_bytes) / (1 << 20));
-  fmt::print("{}; {}\n", device->description(), library_versions());
+  Bench bench(a, config);
+  bench.run();
+  a.json ? bench.print_json() : bench.print_table();
   return 0;
+}
+
+void declare(CLI::App& app, Arguments& a) {
+  app.add_option("--preset", a.preset, "paper, small or tiny");
+  app.add_option("--repeats", a.repeats, "timed steps, and as many with a mark behind each node");
+  app.add_flag("--inference", a.inference, "flow alone, without losses, gradients and update");
+  app.add_option("--peaks", a.peaks, kPeaksHelp);
+  app.add_flag("--json", a.json, "one line of JSON");
+  app.add_flag("--nodes", a.nodes, "a row per node, not per layer");
+  a.table = a.flags.options();
+  a.given = add_flags(app, a.table);
 }
 
 }  // namespace
@@ -135,16 +288,8 @@ int main(int argc, char** argv) {
   using namespace millrace;
   Arguments a;
   return run_program({.name = "bench_step",
-                      .about = "Time and memory of a MotionNet training step, layer by layer.",
-                      .setup =
-                          [&](CLI::App& app) {
-                            app.add_option("--preset", a.preset, "paper, small or tiny");
-                            app.add_option("--repeats", a.repeats, "timed steps");
-                            app.add_flag("--json", a.json, "one line of JSON");
-                            app.add_flag("--nodes", a.nodes, "a row per node, not per layer");
-                            a.table = a.flags.options();
-                            a.given = add_flags(app, a.table);
-                          },
+                      .about = "Time and memory of MotionNet's training step or flow, layer by layer.",
+                      .setup = [&](CLI::App& app) { declare(app, a); },
                       .run = [&](CLI::App&) { return run(a); }},
                      argc, argv);
 }

@@ -95,7 +95,7 @@ Plan plan_zero_flow(const TrainConfig& c, const PlanOptions& options) {
 
 Plan plan_flow(const FlowNetOptions& o, ParamStore& params, const PlanOptions& options) {
   Graph g;
-  const Value images = clip_input(g, 1, o.height, o.width, o.net.frames);
+  const Value images = clip_input(g, o.batch, o.height, o.width, o.net.frames);
   g.output("flow2", scale(g, motionnet(g, params, images, o.net).at(kFinestLevel), kFlowScale));
   return make_plan(g, options);
 }

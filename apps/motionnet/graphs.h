@@ -32,10 +32,11 @@ Plan plan_validation(const TrainConfig& config, ParamStore& params, const PlanOp
 // The same losses with all flows zero.
 Plan plan_zero_flow(const TrainConfig& config, const PlanOptions& options);
 
-// "flow2" alone, of a clip of any size.
+// "flow2" alone, of clips of any size.
 struct FlowNetOptions {
   int64_t height = 0, width = 0;
   MotionNetOptions net;
+  int64_t batch = 1;
 };
 Plan plan_flow(const FlowNetOptions& net, ParamStore& params, const PlanOptions& options);
 
