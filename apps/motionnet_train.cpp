@@ -28,6 +28,7 @@ struct Arguments {
   std::vector<CLI::Option*> given;
   std::string preset = "small", config_file, weights;
   RunOptions run;
+  CLI::Option* profile = nullptr;
   bool validate = false, json = false, plan = false, print_config = false;
 };
 
@@ -55,6 +56,9 @@ void declare(CLI::App& app, Arguments& a) {
                "only validate --weights (or --init, or the run in --out) on all of --data");
   app.add_option("--weights", a.weights, "for --validate: a .safetensors file, checkpoint or run");
   app.add_flag("--json", a.json, "results as one line of JSON on stdout");
+  a.profile = app.add_option("--profile", a.run.profile,
+                             "trace so many steps, after some to warm up, into profile.json of the run, for "
+                             "chrome://tracing or ui.perfetto.dev; the results are the same");
   app.add_flag("--plan", a.plan, "print nodes, kernels, FLOP, bytes and memory of a step, allocate nothing");
   app.add_flag("--print-config", a.print_config, "print all options as TOML");
   a.table = a.flags.options();
@@ -215,7 +219,19 @@ int train(const Arguments& a, const TrainConfig& config) {
   return 0;
 }
 
+void check_profile(const Arguments& a) {
+  if (a.profile->count() == 0) return;
+  if (a.validate || a.plan) {
+    fail(ErrorKind::usage, {"--profile", "it with a training", a.plan ? "--plan" : "--validate", ""});
+  }
+  if (a.run.profile < 1 || a.run.profile > Profile::kMaxSteps) {
+    fail(ErrorKind::usage, {"--profile", fmt::format("a number of steps, 1 to {}", Profile::kMaxSteps),
+                            std::to_string(a.run.profile), ""});
+  }
+}
+
 int run(Arguments& a) {
+  check_profile(a);
   if (a.validate && a.run.resume) {
     fail(ErrorKind::usage, {"--validate", "it without --resume", "both",
                             "--validate --weights with the run's folder takes its latest checkpoint"});

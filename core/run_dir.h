@@ -1,6 +1,7 @@
 // A run's folder:
 //   config.toml env.json result.json log.txt   written by the program
 //   kernels.json                               choices of kernels (core/kernel_choice.h), which --resume uses
+//   profile.json                               a trace of some steps (--profile), whole or not there
 //   plan.txt                                   the plans of its sessions, as --plan prints them
 //   metrics.jsonl                              one JSON object a step: step, seconds, loss, its terms
 //   events.out.tfevents.millrace               the same for TensorBoard (core/events.h)
@@ -70,6 +71,7 @@ class RunDir {
   std::filesystem::path env_path() const { return path_ / "env.json"; }
   std::filesystem::path kernels_path() const { return path_ / kKernelsFile; }
   std::filesystem::path plan_path() const { return path_ / kPlanFile; }
+  std::filesystem::path profile_path() const { return path_ / "profile.json"; }
   std::filesystem::path result_path() const { return path_ / "result.json"; }
   std::filesystem::path log_path() const { return path_ / "log.txt"; }
   std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }

@@ -91,6 +91,9 @@ void Trainer::set_up() {
                                                               .plan = plan_options_});
   }
   terms_ = term_names(config_);
+  profile_ = std::make_unique<Profile>(
+      *device_,
+      ProfileOptions{.steps = options_.profile, .file = dir_.profile_path(), .precision = config_.precision});
   metrics_ = std::make_unique<MetricsReader>(
       state_, MetricsReaderOptions{.ring = metrics_ring(config_, terms_.size()),
                                    .rows_of_step = metrics_rows(config_),
@@ -189,6 +192,7 @@ void Trainer::record(const StepResult& r, const std::optional<ValidationResult>&
 }
 
 ValidationResult Trainer::validate() {
+  const Profile::Phase phase(*profile_, "validation");
   const ValidationResult v = validator_->run();
   Event event{.step = step_};
   for (const auto& [name, value] : v.terms) {
@@ -218,6 +222,7 @@ ValidationResult Trainer::validate() {
 }
 
 void Trainer::save_pictures() {
+  const Profile::Phase phase(*profile_, "pictures");
   const std::filesystem::path folder = dir_.path() / kPictures;
   make_folders(folder);
   for (int64_t k = 0; k < std::min<int64_t>(4, validator_->clips()); ++k) {
@@ -253,6 +258,7 @@ void Trainer::check_weights() const {
 
 void Trainer::checkpoint() {
   if (last_checkpoint_ == step_) return;
+  const Profile::Phase phase(*profile_, "checkpoint");
   check_weights();
   events_->flush();
   dir_.save_checkpoint(step_, [&](const std::filesystem::path& folder) {

@@ -9,6 +9,7 @@
 
 #include "apps/motionnet/kernel_settings.h"
 #include "apps/motionnet/metrics_reader.h"
+#include "apps/motionnet/profile.h"
 #include "apps/motionnet/validation.h"
 #include "core/events.h"
 #include "core/log.h"
@@ -20,6 +21,7 @@ struct RunOptions {
   std::string out;
   bool resume = false;
   bool allow_drift = false;  // resume on another machine, build or number of threads
+  int64_t profile = 0;       // steps to be traced
 };
 
 class Trainer {
@@ -56,8 +58,11 @@ class Trainer {
   // What may be in flight behind the step that was queued last: nothing where something is due there.
   int64_t may_be_in_flight() const;
   double rate_of(int64_t step) const;  // update_rate; steps count from 1
+  Batch next_batch();
+  void upload(Session& session, const Batch& batch);
   void queue_step();
   void finish_step(ProgressBar& bar);
+  std::vector<std::vector<double>> read_rows();
   StepResult read_step();
   [[noreturn]] void diverged(const StepResult& result);
   std::optional<BadNode> find_bad_node();
@@ -87,6 +92,7 @@ class Trainer {
   std::vector<std::string> terms_;
   std::vector<ParamStore::Part> moments_;
   std::unique_ptr<MetricsReader> metrics_;
+  std::unique_ptr<Profile> profile_;
   std::chrono::steady_clock::time_point last_step_;  // when it ended, or the first of those in flight began
 
   int64_t step_ = 0;  // updates done

@@ -28,21 +28,31 @@ double Trainer::rate_of(int64_t step) const {
   return update_rate(optimizer_options(config_), rate_at(schedule_options(config_), step - 1), step);
 }
 
+Batch Trainer::next_batch() {
+  const Profile::Phase phase(*profile_, "wait for a batch", Profile::loader);
+  return loader_->next();
+}
+
+void Trainer::upload(Session& session, const Batch& batch) {
+  const Profile::Phase phase(*profile_, "upload");
+  session.set("clip", batch.frames, config_.batch * config_.height * config_.width * 3 * config_.frames);
+}
+
 // The next batch is decoded, and copied to the device, while the steps before are computed there.
 void Trainer::queue_step() {
   if (metrics_->queued() == 0) last_step_ = std::chrono::steady_clock::now();
+  profile_->begin_step(queued_step() + 1);
   const double rate = rate_of(queued_step() + 1);
   if (config_.accumulate == 1) sessions_.at("step")->set_scalar("rate", rate);
   for (int64_t k = 0; k < config_.accumulate; ++k) {
     Session& session = *sessions_.at(session_name(config_, k));
-    const Batch batch = loader_->next();
-    session.set("clip", batch.frames, config_.batch * config_.height * config_.width * 3 * config_.frames);
-    session.run();
+    upload(session, next_batch());
+    profile_->run(session, session_name(config_, k));
   }
   if (config_.accumulate > 1) {
     Session& update = *sessions_.at("update");
     update.set_scalar("rate", rate);
-    update.run();
+    profile_->run(update, "update");
   }
   metrics_->queue();
 }
@@ -56,9 +66,14 @@ int64_t Trainer::may_be_in_flight() const {
   return due || ends || !device_->works_beside_host() ? 0 : kStepsInFlight;
 }
 
+std::vector<std::vector<double>> Trainer::read_rows() {
+  const Profile::Phase phase(*profile_, "read numbers");
+  return metrics_->next();
+}
+
 // The mean over micro-batches; where one is not finite, its own loss.
 Trainer::StepResult Trainer::read_step() {
-  const std::vector<std::vector<double>> rows = metrics_->next();
+  const std::vector<std::vector<double>> rows = read_rows();
   StepResult result;
   result.rate = rate_at(schedule_options(config_), step_);
   const double share = 1.0 / static_cast<double>(config_.accumulate);
@@ -86,8 +101,7 @@ std::optional<BadNode> Trainer::find_bad_node() {
   loader_->seek(step_ * config_.accumulate * config_.batch);
   for (int64_t k = 0; k < config_.accumulate; ++k) {
     Session& session = *sessions_.at(session_name(config_, k));
-    const Batch batch = loader_->next();
-    session.set("clip", batch.frames, config_.batch * config_.height * config_.width * 3 * config_.frames);
+    upload(session, next_batch());
     if (config_.accumulate == 1) session.set_scalar("rate", rate_of(step_ + 1));
     if (const std::optional<BadNode> bad = session.run_checked()) return bad;
   }
@@ -123,7 +137,9 @@ ProgressUpdate Trainer::progress_of(const StepResult& r) const {
 int Trainer::run() {
   catch_signals();
   try {
-    return run_steps();
+    const int code = run_steps();
+    profile_->finish();
+    return code;
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::device) throw;
     throw Error(e.kind(),
