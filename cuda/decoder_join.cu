@@ -15,8 +15,8 @@ template <class Index> struct Channels {
 };
 
 template <class T> struct Inputs {
-  const T *skip, *up;
-  const float *b, *flow, *b_flow;
+  const T *skip, *up, *flow;
+  const float *b, *b_flow;
 };
 
 template <class Index> __device__ Index thread_of_grid() {
@@ -25,7 +25,7 @@ template <class Index> __device__ Index thread_of_grid() {
 
 // One thread per kLanes neighbours of y, which belong to one part: only warps on the border of two parts
 // diverge. y is written in one piece, the parts are read in pieces of their widths. Bytes per output: one
-// number written, one read; a flow of 4 bytes beside a y of bf16. The biases come from the L1 cache. The ops
+// number written, one read. The biases come from the L1 cache. The ops
 // one by one read and write what is upsampled once more.
 template <class T, int kLanes, class Index> __global__ void __launch_bounds__(kBlock)
     join(Inputs<T> in, Channels<Index> C, Index count, BiasFormula<float> leaky, T* y) {
@@ -52,12 +52,9 @@ template <class T, int kLanes, class Index> __global__ void __launch_bounds__(kB
   store_floats(y + int64_t{at} * kLanes, value);
 }
 
-template <class T> struct Gradients {
-  T *skip, *up;
-  float* flow;
-};
+template <class T> struct Gradients { T *skip, *up, *flow; };
 
-// The same mapping, of dy. Bytes per input: one number read, one written, 4 bytes for a flow; of y only the
+// The same mapping, of dy. Bytes per input: one number read, one written; of y only the
 // channels of `up` are read. The ops one by one, three slices and the gradient of the leaky ReLU, read and
 // write those once more.
 template <class T, int kLanes, class Index> __global__ void __launch_bounds__(kBlock)
@@ -95,8 +92,8 @@ template <class T, Rung kRung, class F> void with_lanes_of(int lanes, F body) {
 template <class T, Rung kRung> void decoder_join(const KernelArgs& args) {
   using Index = IndexOf<kRung>;
   const int64_t S = args.in[0].shape[3], U = args.in[1].shape[3], F = args.in[3].shape[3];
-  const Inputs<T> in{args.in[0].as<const T>(), args.in[1].as<const T>(), args.in[2].as<const float>(),
-                     args.in[3].as<const float>(), args.in[4].as<const float>()};
+  const Inputs<T> in{args.in[0].as<const T>(), args.in[1].as<const T>(), args.in[3].as<const T>(),
+                     args.in[2].as<const float>(), args.in[4].as<const float>()};
   T* y = args.out[0].as<T>();
   const auto negative_slope = static_cast<float>(args.attrs<DecoderJoin>().negative_slope);
   const int lanes = widest_lanes<T>({S, U, F, element_of(in.skip), element_of(in.up), element_of(in.b),
@@ -115,7 +112,7 @@ template <class T, Rung kRung> void decoder_join_dx(const KernelArgs& args) {
   const DecoderJoinDxAttrs& a = args.attrs<DecoderJoinDx>();
   const T* dy = args.in[0].as<const T>();
   const T* y = args.in[1].as<const T>();
-  const Gradients<T> out{args.out[0].as<T>(), args.out[1].as<T>(), args.out[2].as<float>()};
+  const Gradients<T> out{args.out[0].as<T>(), args.out[1].as<T>(), args.out[2].as<T>()};
   const int64_t F = args.out[2].shape[3];
   const int lanes = widest_lanes<T>({a.skip, a.up, F, element_of(dy), element_of(y), element_of(out.skip),
                                      element_of(out.up), element_of(out.flow)});
