@@ -171,12 +171,12 @@ std::vector<Spec> Conv2dDx::infer(std::span<const Spec> in, Dtype) const {
   const Spec like{dx, in[0].dtype};
   bool fits = in.size() == 2u + (attrs.add ? 1 : 0) + (attrs.negative_slope != 1 ? 1 : 0);
   for (const Spec& s : in.subspan(std::min<size_t>(2, in.size()))) fits = fits && s == like;
-  if (!fits || !(attrs.negative_slope > 0)) {
+  if (!fits || !(attrs.negative_slope >= 0)) {
     std::string got;
     for (const Spec& s : in) got += (got.empty() ? "" : ", ") + s.to_string();
     fail(ErrorKind::runtime,
          {kName,
-          "dy, w, then an addend where add=1 and y where negative_slope is not 1 (but above 0), "
+          "dy, w, then an addend where add=1 and y where negative_slope is not 1 (but at least 0), "
           "either like dx, " +
               like.to_string(),
           got + " at " + attributes(), ""});

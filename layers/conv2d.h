@@ -124,11 +124,16 @@ inline Value conv2d(Graph& g, Value x, Value w, Value b, Conv2dAttrs attrs) {
 // Transposed convolution; (H,W) grow to ((H - 1) stride - 2 pad + kernel).
 Value deconv2d(Graph& g, Value x, Value w, Conv2dAttrs attrs);
 
+// Puts one conv2d_dx in the place of a data gradient, an `add` to it, the gradient of the leaky ReLU behind
+// and the conv2d_db of the result, of which there may be any, where nothing else reads what lies between.
+Graph fuse_conv2d_dx(const Graph& graph);
+
 inline void register_conv2d(Registry& r) {
   r.add_op<Conv2d>();
   r.add_op<Conv2dDx>();
   r.add_op<Conv2dDw>();
   r.add_op<Conv2dDb>();
+  r.add_fusion({.op = Conv2dDx::kName, .run = fuse_conv2d_dx, .devices = {"cuda", "cuda-sim"}});
 }
 
 }  // namespace millrace

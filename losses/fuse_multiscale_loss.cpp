@@ -3,6 +3,7 @@
 #include "core/add.h"
 #include "core/fill.h"
 #include "core/passes.h"
+#include "core/pattern.h"
 #include "layers/scale.h"
 #include "layers/slice_channels.h"
 #include "layers/sub.h"
@@ -13,60 +14,6 @@
 
 namespace millrace {
 namespace {
-
-template <class T> const auto& attrs(const Node& node) { return static_cast<const T&>(*node.op).attrs; }
-
-// A graph to look around in: from values to the nodes that make and read them.
-class Surroundings {
- public:
-  explicit Surroundings(const Graph& graph)
-      : graph_(graph), readers_(static_cast<size_t>(graph.value_count())) {
-    for (const Node& node : graph.nodes()) {
-      for (Value v : node.in) readers_[static_cast<size_t>(v.id)].push_back(&node);
-    }
-  }
-
-  const Shape& shape(Value v) const { return graph_.shape(v); }
-
-  // The node that makes v, if it is such an op.
-  template <class T> const Node* maker(Value v) const {
-    const int32_t node = graph_.info(v).node;
-    return node < 0 ? nullptr : as<T>(graph_.nodes()[static_cast<size_t>(node)]);
-  }
-
-  // The only reader of v, if it is such an op.
-  template <class T> const Node* only_reader(Value v) const {
-    const auto& readers = readers_[static_cast<size_t>(v.id)];
-    return readers.size() == 1 ? as<T>(*readers.front()) : nullptr;
-  }
-
-  // The node of this op, with these attributes and inputs; there is at most one.
-  template <class T, class Attrs> const Node* find(const Attrs& a, const std::vector<Value>& in) const {
-    const std::string attributes = T(a).attributes();
-    for (const Node* node : readers_[static_cast<size_t>(in.front().id)]) {
-      if (as<T>(*node) && node->in == in && node->op->attributes() == attributes) return node;
-    }
-    return nullptr;
-  }
-
-  // The number that a scalar is in every step.
-  std::optional<double> constant(Value v) const {
-    if (const Node* node = maker<Fill>(v)) return attrs<Fill>(*node).value;
-    if (const Node* node = maker<Scale>(v)) {
-      const std::optional<double> x = constant(node->in[0]);
-      return x ? std::optional(attrs<Scale>(*node).factor * *x) : std::nullopt;
-    }
-    return {};
-  }
-
- private:
-  template <class T> static const Node* as(const Node& node) {
-    return node.op->name() == T::kName ? &node : nullptr;
-  }
-
-  const Graph& graph_;
-  std::vector<std::vector<const Node*>> readers_;
-};
 
 // One level: the values that stay, and those that the op makes; an empty Value where nobody computes it.
 struct Match {
@@ -84,17 +31,17 @@ class Matcher {
     const Value dwarped = warp_dflow.in[0], next = warp_dflow.in[1], scaled = warp_dflow.in[2];
     const Node* scale = g_.maker<Scale>(scaled);
     const Node* slice = g_.maker<SliceChannels>(next);
-    const Node* back = g_.only_reader<Scale>(warp_dflow.out[0]);
+    const Node* back = g_.only_node<Scale>(warp_dflow.out[0]);
     if (!scale || !slice || !back) return {};
     Match m;
     m.flow = scale->in[0];
     m.images = slice->in[0];
-    m.level.flow_scale = attrs<Scale>(*scale).factor;
+    m.level.flow_scale = attrs_of<Scale>(*scale).factor;
     m.made[MultiscaleLoss::kDflow] = back->out[0];
     const int64_t channels = g_.shape(m.flow)[3] / 2 * 3;
-    const SliceChannelsAttrs& frames = attrs<SliceChannels>(*slice);
-    if (attrs<Scale>(*back).factor != m.level.flow_scale || frames.begin != 3 || frames.count != channels ||
-        g_.shape(m.images)[3] != channels + 3)
+    const SliceChannelsAttrs& frames = attrs_of<SliceChannels>(*slice);
+    if (attrs_of<Scale>(*back).factor != m.level.flow_scale || frames.begin != 3 ||
+        frames.count != channels || g_.shape(m.images)[3] != channels + 3)
       return {};
     if (!match_warped(m, dwarped, {next, scaled})) return {};
     match_smoothness(m);
@@ -121,28 +68,28 @@ class Matcher {
 
   bool match_pixel(Match& m, const Node& dx, const std::vector<Value>& warp_inputs) const {
     const Value error = dx.in[1];
-    const std::optional<double> dloss = g_.constant(dx.in[0]);
+    const std::optional<double> dloss = constant(dx.in[0]);
     const Node* sub = g_.maker<Sub>(error);
     if (!dloss || !sub || !are_warped_and_target(m, sub->in[0], sub->in[1], warp_inputs)) return false;
     m.level.has_pixel = true;
-    m.level.pixel = attrs<CharbonnierDx>(dx);
+    m.level.pixel = attrs_of<CharbonnierDx>(dx);
     m.level.dpixel = *dloss;
-    if (const Node* loss = g_.find<Charbonnier>(m.level.pixel, {error}))
+    if (const Node* loss = g_.find(Charbonnier(m.level.pixel), {error}))
       m.made[MultiscaleLoss::kPixel] = loss->out[0];
     return true;
   }
 
   bool match_ssim(Match& m, const Node& dx, const std::vector<Value>& warp_inputs) const {
     const Value warped = dx.in[1], target = dx.in[2];
-    const std::optional<double> dloss = g_.constant(dx.in[0]);
+    const std::optional<double> dloss = constant(dx.in[0]);
     if (!dloss || !are_warped_and_target(m, warped, target, warp_inputs)) return false;
     m.level.has_ssim = true;
-    m.level.ssim = attrs<SsimDx>(dx);
+    m.level.ssim = attrs_of<SsimDx>(dx);
     m.level.dssim = *dloss;
-    const Node* loss = g_.find<Ssim>(m.level.ssim, {warped, target});
+    const Node* loss = g_.find(Ssim(m.level.ssim), {warped, target});
     if (!loss) return true;
-    const Node* weighted = g_.only_reader<Scale>(loss->out[0]);
-    if (weighted) m.level.ssim_weight = attrs<Scale>(*weighted).factor;
+    const Node* weighted = g_.only_node<Scale>(loss->out[0]);
+    if (weighted) m.level.ssim_weight = attrs_of<Scale>(*weighted).factor;
     m.made[MultiscaleLoss::kSsim] = (weighted ? weighted : loss)->out[0];
     return true;
   }
@@ -152,28 +99,38 @@ class Matcher {
     const Node* warp = g_.maker<Warp>(warped);
     const Node* slice = g_.maker<SliceChannels>(target);
     return warp && warp->in == warp_inputs && slice && slice->in[0] == m.images &&
-           attrs<SliceChannels>(*slice).begin == 0 && g_.shape(target) == g_.shape(warped);
+           attrs_of<SliceChannels>(*slice).begin == 0 && g_.shape(target) == g_.shape(warped);
   }
 
   // The smoothness whose gradient is added to that of the warp; without one the level has none.
   void match_smoothness(Match& m) const {
     m.level.has_smoothness = false;
     const Value of_warp = m.made[MultiscaleLoss::kDflow];
-    const Node* sum = g_.only_reader<Add>(of_warp);
+    const Node* sum = g_.only_node<Add>(of_warp);
     if (!sum) return;
     const Node* dflow = g_.maker<SmoothnessDflow>(sum->in[0] == of_warp ? sum->in[1] : sum->in[0]);
     if (!dflow || dflow->in[0] != m.flow) return;
-    const std::optional<double> du = g_.constant(dflow->in[1]), dv = g_.constant(dflow->in[2]);
+    const std::optional<double> du = constant(dflow->in[1]), dv = constant(dflow->in[2]);
     if (!du || !dv) return;
     m.level.has_smoothness = true;
-    m.level.smoothness = attrs<SmoothnessDflow>(*dflow);
+    m.level.smoothness = attrs_of<SmoothnessDflow>(*dflow);
     m.level.dsmooth_u = *du;
     m.level.dsmooth_v = *dv;
     m.made[MultiscaleLoss::kDflow] = sum->out[0];
-    if (const Node* loss = g_.find<Smoothness>(m.level.smoothness, {m.flow})) {
+    if (const Node* loss = g_.find(Smoothness(m.level.smoothness), {m.flow})) {
       m.made[MultiscaleLoss::kSmoothU] = loss->out[0];
       m.made[MultiscaleLoss::kSmoothV] = loss->out[1];
     }
+  }
+
+  // The number that a scalar is in every step.
+  std::optional<double> constant(Value v) const {
+    if (const Node* node = g_.maker<Fill>(v)) return attrs_of<Fill>(*node).value;
+    if (const Node* node = g_.maker<Scale>(v)) {
+      const std::optional<double> x = constant(node->in[0]);
+      return x ? std::optional(attrs_of<Scale>(*node).factor * *x) : std::nullopt;
+    }
+    return {};
   }
 
   Surroundings g_;
