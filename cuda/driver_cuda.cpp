@@ -5,6 +5,9 @@
 
 #include "cuda/device.h"
 #include "cuda/register.h"
+#ifdef MILLRACE_HAVE_CUBLASLT
+#include "cuda/linear_cublaslt.h"
+#endif
 
 namespace millrace::cuda {
 namespace {
@@ -157,6 +160,9 @@ class Runtime final : public CudaDriver {
 
 void register_backend(Registry& registry) {
   register_kernels(registry);
+#ifdef MILLRACE_HAVE_CUBLASLT
+  add_linear_cublaslt(registry, {.device = "cuda", .finish = linear_finish});
+#endif
   add_cuda_backend(registry, {.name = "cuda", .automatic = true, .driver = std::make_shared<Runtime>()});
 }
 

@@ -5,6 +5,7 @@
 // four-thousandth of that. With hundreds of images they are products of matrices proper, which is cuBLASLt's
 // work (cuda/linear_cublaslt.cpp).
 #include "cuda/linear.cuh"
+#include "cuda/linear_finish.h"
 
 namespace MILLRACE_CUDA_NS {
 namespace {
@@ -84,6 +85,19 @@ template <class T> void linear_db_plain(const KernelArgs& args) {
          args.in[0].as<const T>(), rows, columns, args.out[0].as<float>());
 }
 
+// One thread per result. Bytes per result: 4 of its sum, and its own.
+template <class Y> __global__ void __launch_bounds__(kBlock)
+    finish_elements(const float* sums, LinearEnd end, int64_t count, int64_t columns, Y* y) {
+  const int64_t k = global_thread();
+  if (k < count) y[k] = from_float<Y>(end(sums[k], k % columns));
+}
+
+template <class Y> void finish(const LinearFinish& f) {
+  const int64_t count = f.y.count();
+  launch(finish_elements<Y>, {.grid = blocks_for(count, kBlock), .block = kBlock}, f.stream, f.sums,
+         LinearEnd{f.bias, {static_cast<float>(f.negative_slope)}}, count, f.y.shape[1], f.y.as<Y>());
+}
+
 template <class T> void add(Registry& r) {
   constexpr Dtype kDtype = dtype_of<T>();
   add_cuda_kernel(r, {.op = Linear::kName, .dtype = kDtype, .run = linear_plain_of<T>});
@@ -93,6 +107,8 @@ template <class T> void add(Registry& r) {
 }
 
 }  // namespace
+
+void linear_finish(const LinearFinish& f) { f.y.dtype == Dtype::bf16 ? finish<Bf16>(f) : finish<float>(f); }
 
 void register_linear(Registry& r) {
   add<float>(r);
