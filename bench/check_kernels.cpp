@@ -22,6 +22,7 @@ constexpr const char* kHelp = R"(Every version of every kernel of a device again
 usage: check_kernels [options]
   --device D   cpu, cuda, cuda:<number> or cuda-sim (default: cuda)
   --op NAME    only the ops of this name
+  --small      without the cases of full size, for compute-sanitizer
   --help
 
 One line a kernel on stdout. It ends with 0 where all agree, 1 where one does not, 4 where there is no such device.
@@ -29,7 +30,7 @@ One line a kernel on stdout. It ends with 0 where all agree, 1 where one does no
 
 struct Options {
   std::string device = "cuda", op;
-  bool help = false;
+  bool small = false, help = false;
 };
 
 Options parse(const std::vector<std::string>& words) {
@@ -40,11 +41,13 @@ Options parse(const std::vector<std::string>& words) {
       o.device = words[++k];
     else if (words[k] == "--op" && more)
       o.op = words[++k];
+    else if (words[k] == "--small")
+      o.small = true;
     else if (words[k] == "--help" || words[k] == "-h")
       o.help = true;
     else
       fail(ErrorKind::usage, {.where = "check_kernels",
-                              .expected = "--device D, --op NAME or --help",
+                              .expected = "--device D, --op NAME, --small or --help",
                               .got = "'" + words[k] + "'"});
   }
   return o;
@@ -55,10 +58,11 @@ struct Outcome {
   check::Complaints complaints;
 };
 
-Outcome check_kernel(const OpEntry& op, const Kernel& kernel) {
+Outcome check_kernel(const OpEntry& op, const Kernel& kernel, bool small) {
   Outcome outcome;
   for (const Case& test : op.cases()) {
-    if (test.benchmark && kernel.device == "cuda-sim") continue;  // simulated, that takes minutes
+    // Simulated, that takes minutes.
+    if (test.benchmark && (small || kernel.device == "cuda-sim")) continue;
     bool ran = false;
     for (const std::string& c : check::parity(test, kernel, ran)) outcome.complaints.push_back(c);
     outcome.cases += ran;
@@ -77,7 +81,7 @@ int64_t run(const Options& o) {
     if (!o.op.empty() && op.name != o.op) continue;
     for (Dtype dtype : {Dtype::f32, Dtype::bf16}) {
       for (const Kernel* kernel : Registry::get().kernels(op.name, device->name(), dtype)) {
-        const Outcome outcome = check_kernel(op, *kernel);
+        const Outcome outcome = check_kernel(op, *kernel, o.small);
         ++kernels;
         wrong += !outcome.complaints.empty();
         fmt::print("{:<5} {} {} {}: {} cases\n", outcome.complaints.empty() ? "ok" : "WRONG", op.name,

@@ -100,8 +100,10 @@ def compute(case):
     kinks = distance_to_kinks(flows)
     if kinks < 1e-9:
         raise SystemExit(f"{case}: a sample is {kinks:.1e} from a kink of the warp; choose other parameters")
-    terms = Losses(o["size"], torch.float64, o["normalization"], warp=warp_by_taps).terms(flows, images)
-    fast = Losses(o["size"], torch.float64, o["normalization"]).terms(flows, images)
+    losses = Losses(o["size"], torch.float64, o["normalization"], warp=warp_by_taps)
+    pyramid = losses.pyramid(images)
+    terms = losses.terms(flows, pyramid)
+    fast = Losses(o["size"], torch.float64, o["normalization"]).terms(flows, pyramid)
     for name, value in terms.items():
         if not math.isclose(value.item(), fast[name].item(), rel_tol=1e-9):
             raise SystemExit(f"{case}: {name} is {value.item()} by taps, {fast[name].item()} by grid_sample")
@@ -185,6 +187,14 @@ def check(o):
 # ---- training, in float, as fast as PyTorch does it without changing the arithmetic
 
 
+def adam_groups(parameters, weight_decay):
+    moving = {name: p for name, p in parameters.items() if not frozen(name)}
+    return [
+        {"params": [p for name, p in moving.items() if decays(name)], "weight_decay": weight_decay},
+        {"params": [p for name, p in moving.items() if not decays(name)], "weight_decay": 0.0},
+    ]
+
+
 class Trainer:
     def __init__(self, parameters, o, frames, size):
         self.format = torch.channels_last if o.layout == "channels_last" else torch.contiguous_format
@@ -193,11 +203,7 @@ class Trainer:
             name: (p.contiguous(memory_format=self.format) if p.dim() == 4 else p).requires_grad_(not frozen(name))
             for name, p in parameters.items()
         }
-        moving = {name: p for name, p in self.parameters.items() if not frozen(name)}
-        groups = [
-            {"params": [p for name, p in moving.items() if decays(name)], "weight_decay": o.weight_decay},
-            {"params": [p for name, p in moving.items() if not decays(name)], "weight_decay": 0.0},
-        ]
+        groups = adam_groups(self.parameters, o.weight_decay)
         self.optimizer = torch.optim.Adam(groups, lr=o.learning_rate, fused=True)
         self.losses = Losses(size, torch.float32)
 
@@ -207,7 +213,7 @@ class Trainer:
     def step(self, clips):
         self.optimizer.zero_grad(set_to_none=True)
         images = normalise(clips, torch.float32)
-        loss = sum(self.losses.terms(self.flows(images), images).values())
+        loss = sum(self.losses.terms(self.flows(images), self.losses.pyramid(images)).values())
         loss.backward()
         self.optimizer.step()
         return loss.item()
@@ -242,7 +248,7 @@ def time_steps(o):
     if o.checkpoint:
         with torch.no_grad():
             images = normalise(clips[:1], torch.float32)
-            trainer.losses.terms(trainer.flows(images), images)
+            trainer.losses.terms(trainer.flows(images), trainer.losses.pyramid(images))
         torch.save({"model": trainer.parameters, "optimizer": trainer.optimizer.state_dict()}, o.checkpoint)
     print(
         json.dumps(

@@ -90,7 +90,8 @@ def motionnet(parameters, table, x):
 
 def normalise(clips, dtype):
     """u8 (N,T,H,W,3), B G R -> (N,T,3,H,W)"""
-    return (clips.permute(0, 1, 4, 2, 3).to(dtype) - torch.tensor(MEAN_BGR, dtype=dtype).view(3, 1, 1)) * (1 / 255)
+    mean = torch.tensor(MEAN_BGR, dtype=dtype, device=clips.device).view(3, 1, 1)
+    return (clips.permute(0, 1, 4, 2, 3).to(dtype) - mean) * (1 / 255)
 
 
 def tents(size_in, size_out, dtype):
@@ -133,8 +134,8 @@ def warp_by_taps(image, flow):
 def warp_by_grid_sample(image, flow):
     """The same by PyTorch's own operator, which is fast."""
     _, _, h, w = image.shape
-    x = torch.arange(w, dtype=image.dtype) + flow[:, 0]
-    y = torch.arange(h, dtype=image.dtype)[:, None] + flow[:, 1]
+    x = torch.arange(w, dtype=image.dtype, device=image.device) + flow[:, 0]
+    y = torch.arange(h, dtype=image.dtype, device=image.device)[:, None] + flow[:, 1]
     grid = torch.stack([x * (2 / (w - 1)) - 1, y * (2 / (h - 1)) - 1], -1)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
@@ -143,51 +144,53 @@ def charbonnier(x, alpha, beta):
     return ((beta * x) ** 2 + 1e-6) ** alpha
 
 
-class Losses:
+class Losses(torch.nn.Module):
     """All terms of the objective, with their weights, as means over the clips."""
 
     def __init__(self, size, dtype, normalization="caffe", n_ref=16, warp=warp_by_grid_sample):
+        super().__init__()
         self.normalization, self.n_ref, self.warp = normalization, n_ref, warp
-        self.level = {}
         for l in LEVELS:
-            h, w = size[0] >> (l - 1), size[1] >> (l - 1)
-            self.level[l] = {
-                "down": (tents(size[0], h, dtype), tents(size[1], w, dtype)),
-                "windows": (ssim_rows(h, dtype), ssim_rows(w, dtype)),
-                "border": (int(h * 0.1 + 0.5), int(w * 0.1 + 0.5)),
-                "scale": 20 / 2 ** (l - 1),  # from the network's unit to pixels of the level
-            }
+            for axis, extent in zip(("rows", "columns"), size):
+                self.register_buffer(f"down{l}_{axis}", tents(extent, extent >> (l - 1), dtype))
+                self.register_buffer(f"windows{l}_{axis}", ssim_rows(extent >> (l - 1), dtype))
+
+    def matrices(self, kind, level):
+        return self.get_buffer(f"{kind}{level}_rows"), self.get_buffer(f"{kind}{level}_columns")
 
     def dissimilarity(self, level, x, y):
-        rows, columns = self.level[level]["windows"]
+        rows, columns = self.matrices("windows", level)
         mean = lambda v: rows @ v @ columns.T
         ux, uy = mean(x), mean(y)
         xx, yy, xy = mean(x * x) - ux**2, mean(y * y) - uy**2, mean(x * y) - ux * uy
         c1, c2 = 1e-4, 1e-3
         return 1 - (2 * ux * uy + c1) / (ux**2 + uy**2 + c1) * (2 * xy + c2) / (xx + yy + c2)
 
-    def terms(self, flows, images):
-        """flows of motionnet(), images of normalise() -> name -> value"""
+    def pyramid(self, images):
+        """images of normalise() -> level -> what the losses compare (N,T,3,h,w)"""
         lrn = images * (1 + (images * images).sum(2, keepdim=True) / 9) ** -0.7
-        n, frames = images.shape[:2]
-        pairs, caffe = frames - 1, self.normalization == "caffe"
+        down = lambda rows, columns: rows @ lrn @ columns.T
+        return {l: down(*self.matrices("down", l)) for l in LEVELS}
+
+    def terms(self, flows, pyramid):
+        """flows of motionnet(), images of pyramid() -> name -> value"""
+        caffe = self.normalization == "caffe"
         result = {}
-        for l, at in self.level.items():
-            rows, columns = at["down"]
-            small = rows @ lrn @ columns.T
-            h, w = small.shape[-2:]
+        for l, small in pyramid.items():
+            n, frames, _, h, w = small.shape
+            pairs, scale = frames - 1, 20 / 2 ** (l - 1)  # scale: from the network's unit to pixels of the level
             target, following = (v.reshape(n * pairs, 3, h, w) for v in (small[:, :-1], small[:, 1:]))
             flow = flows[l].reshape(n * pairs, 2, h, w)
-            by, bx = at["border"]
+            by, bx = int(h * 0.1 + 0.5), int(w * 0.1 + 0.5)
             inner = lambda v: v[..., by : h - by, bx : w - bx]
             # The code counts 3 channels a frame pair for smoothness too, which has 2.
             plane = n * pairs * (h - 2 * by) * (w - 2 * bx) * (self.n_ref if caffe else 1)
-            warped = self.warp(following, at["scale"] * flow)
+            warped = self.warp(following, scale * flow)
             result[f"pixel{l}"] = charbonnier(inner(warped - target), 0.4, 255).sum() / (3 * plane)
             # Differences to the right and below; 0 at the last column and row.
             beyond = F.pad(flow, (0, 1, 0, 1), mode="replicate")
-            along_x = charbonnier(inner(flow - beyond[..., :-1, 1:]), 0.3, at["scale"])
-            along_y = charbonnier(inner(flow - beyond[..., 1:, :-1]), 0.3, at["scale"])
+            along_x = charbonnier(inner(flow - beyond[..., :-1, 1:]), 0.3, scale)
+            along_y = charbonnier(inner(flow - beyond[..., 1:, :-1]), 0.3, scale)
             both = (along_x + along_y).sum((0, 2, 3)) / ((3 if caffe else 2) * plane)
             result[f"smooth_u{l}"], result[f"smooth_v{l}"] = both[0], both[1]
             result[f"ssim{l}"] = SSIM_WEIGHT[l] * self.dissimilarity(l, warped, target).sum() / n

@@ -1,0 +1,25 @@
+# Header-only libraries from the folder MILLRACE_HEADERS (bench/pack_deps fills one), in place of installed packages.
+# find_package() of each that is there finds it; of one that is not, what is installed.
+if(NOT EXISTS ${MILLRACE_HEADERS}/fmt/format.h)
+  message(FATAL_ERROR "MILLRACE_HEADERS: ${MILLRACE_HEADERS} has no fmt/format.h; bench/pack_deps --out fills such a folder")
+endif()
+function(millrace_packed_headers package library header)
+  if(NOT EXISTS ${MILLRACE_HEADERS}/${header})
+    return()
+  endif()
+  add_library(${library} INTERFACE IMPORTED GLOBAL)
+  target_include_directories(${library} INTERFACE ${MILLRACE_HEADERS})
+  string(TOLOWER ${package} name)
+  file(WRITE ${CMAKE_FIND_PACKAGE_REDIRECTS_DIR}/${name}-config.cmake "set(${package}_FOUND TRUE)\n")
+  file(WRITE ${CMAKE_FIND_PACKAGE_REDIRECTS_DIR}/${name}-config-version.cmake "set(PACKAGE_VERSION_COMPATIBLE TRUE)\n")
+endfunction()
+
+millrace_packed_headers(fmt fmt::fmt fmt/format.h)
+target_compile_definitions(fmt::fmt INTERFACE FMT_HEADER_ONLY=1)
+millrace_packed_headers(nlohmann_json nlohmann_json::nlohmann_json nlohmann/json.hpp)
+millrace_packed_headers(CLI11 CLI11::CLI11 CLI/CLI.hpp)
+millrace_packed_headers(tomlplusplus tomlplusplus::tomlplusplus toml++/toml.h)
+millrace_packed_headers(Catch2 Catch2::Catch2 catch2/catch.hpp)
+if(TARGET Catch2::Catch2)
+  list(APPEND CMAKE_MODULE_PATH ${MILLRACE_HEADERS}/cmake)  # Catch.cmake
+endif()
