@@ -8,6 +8,7 @@
 // Whole steps, as a run queues them, and steps with a mark behind each node take turns; of both the median is
 // printed, so that what the marks cost shows. All times are the device's. Each whole step has another input
 // than the one before; its upload lies outside of the step's time, and inside of the time from step to step.
+// A node that is over 100 % of its floor found its operands in a cache, which the floor knows nothing of.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
