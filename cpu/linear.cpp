@@ -74,6 +74,9 @@ void register_linear(Registry& r) {
   add_cpu_kernel(r, LinearDx::kName, linear_dx<float>, linear_dx<double>);
   add_cpu_kernel(r, LinearDw::kName, linear_dw<float>, linear_dw<double>);
   add_cpu_kernel(r, LinearDb::kName, linear_db<float>, linear_db<double>);
+#ifdef MILLRACE_HAVE_ONEDNN
+  register_linear_onednn(r);
+#endif
 }
 
 }  // namespace millrace::cpu
