@@ -2,7 +2,9 @@
 // is `pixels` rows of C channels.
 #pragma once
 
+#include <memory>
 #include <numeric>
+#include <vector>
 
 #include "cuda/elementwise.cuh"
 
@@ -31,6 +33,44 @@ template <class T, class F> void with_lanes(int lanes, F body) {
 
 // Elements that 32 bits can count, and so index.
 inline bool counts_in_32_bits(int64_t count) { return count <= 0x7fffffff; }
+
+// The channels that pixels of (N,H,W,C) values end at, per operand: what kernels find in KernelArgs::prepared
+// that go along with padded channels. Without it all are dense.
+struct Pitches {
+  std::vector<int64_t> in, out;
+};
+inline int64_t pitch_in(const KernelArgs& args, size_t i) {
+  return args.prepared ? static_cast<const Pitches*>(args.prepared)->in[i]
+                       : args.in[i].shape[args.in[i].shape.rank() - 1];
+}
+inline int64_t pitch_out(const KernelArgs& args, size_t o) {
+  return args.prepared ? static_cast<const Pitches*>(args.prepared)->out[o]
+                       : args.out[o].shape[args.out[o].shape.rank() - 1];
+}
+
+// Of a multiple of this many channels tensor cores read without a copy: 16 bytes.
+constexpr int64_t channel_multiple(Dtype dtype) { return 16 / size_of(dtype); }
+
+// Inputs as they lie, where only their channels are padded, else dense; outputs of rank 4 padded where they
+// are bf16, for the convolutions that read them.
+inline Prepared with_pitches(std::span<const Spec> in, std::span<const Spec> out) {
+  Pitches pitches;
+  Layouts layouts;
+  const auto add = [](const Spec& s, const Layout& layout, std::vector<Layout>& lies,
+                      std::vector<int64_t>& pitch) {
+    lies.push_back(layout);
+    pitch.push_back(channel_pitch(layout, s.shape));
+  };
+  for (const Spec& s : in) add(s, is_channel_padded(s.layout) ? s.layout : Layout{}, layouts.in, pitches.in);
+  for (const Spec& s : out) {
+    const bool pads = s.shape.rank() == 4 && s.dtype == Dtype::bf16;
+    add(s, pads ? channel_padded(s.shape, channel_multiple(s.dtype)) : Layout{}, layouts.out, pitches.out);
+  }
+  return {.state = std::make_shared<Pitches>(std::move(pitches)),
+          .workspace_bytes = 0,
+          .implementation = {},
+          .layouts = std::move(layouts)};
+}
 
 inline constexpr int kMaxParts = 4;
 
@@ -75,7 +115,8 @@ template <class T, Rung kRung> class Joiner {
   using Index = std::conditional_t<kRung == Rung::plain, int64_t, unsigned>;
 
  public:
-  Joiner(const Tensor& y, void* stream) : y_(y), stream_(stream) {}
+  // `pitch` of y: elements from one pixel to the next.
+  Joiner(const Tensor& y, int64_t pitch, void* stream) : y_(y), pitch_(pitch), stream_(stream) {}
 
   void add(const T* data, int64_t pitch, int64_t width) {
     if (width == 0) return;
@@ -85,17 +126,23 @@ template <class T, Rung kRung> class Joiner {
     end_ += width;
     parts_.part[parts_.used++] = {data, static_cast<Index>(pitch), static_cast<Index>(end_)};
   }
-  // Starts what was collected; to be called once at the end.
+  // Zeros behind the last channel, and starts what was collected; to be called once at the end.
+  void finish() {
+    add(nullptr, 0, pitch_ - y_.C);
+    flush();
+  }
+
+ private:
   void flush() {
     if (parts_.used == 0) return;
     T* y = y_.data + begin_;
-    const int lanes = kRung == Rung::plain ? 1 : widest_lanes<T>({lanes_, y_.C, element_of(y)});
+    const int lanes = kRung == Rung::plain ? 1 : widest_lanes<T>({lanes_, pitch_, element_of(y)});
     const auto launch_with = [&](auto lane_count) {
       constexpr int kLanes = decltype(lane_count)::value;
       const int64_t count = y_.N * y_.H * y_.W * (end_ / kLanes);
       launch(join_channels<T, kLanes, Index>,
              {.grid = blocks_for(count, kPointwiseBlock), .block = kPointwiseBlock}, stream_, parts_,
-             static_cast<Index>(count), static_cast<Index>(end_), y, static_cast<Index>(y_.C));
+             static_cast<Index>(count), static_cast<Index>(end_), y, static_cast<Index>(pitch_));
     };
     if constexpr (kRung == Rung::plain)
       launch_with(std::integral_constant<int, 1>{});
@@ -107,8 +154,8 @@ template <class T, Rung kRung> class Joiner {
     lanes_ = kVectorBytes / sizeof(T);
   }
 
- private:
   View4<T> y_;
+  int64_t pitch_;
   void* stream_;
   Parts<T, Index> parts_{};
   int64_t begin_ = 0, end_ = 0;  // channels of y before the collected parts, and of these

@@ -14,13 +14,13 @@ constexpr int kBlock = 256;
 constexpr int64_t kRun = 1024;
 
 template <class T> __global__ void __launch_bounds__(kBlock)
-    column_sums(const T* dy, int64_t rows, int64_t columns, float* db) {
+    column_sums(const T* dy, int64_t rows, int64_t columns, int64_t pitch, float* db) {
   const int64_t o = global_thread();
   if (o >= columns) return;
   float sum = 0;
   for (int64_t first = 0; first < rows; first += kRun) {
     float run = 0;
-    for (int64_t row = first; row < min(first + kRun, rows); ++row) run += to_float(dy[row * columns + o]);
+    for (int64_t row = first; row < min(first + kRun, rows); ++row) run += to_float(dy[row * pitch + o]);
     sum += run;
   }
   db[o] = sum;
@@ -29,7 +29,8 @@ template <class T> __global__ void __launch_bounds__(kBlock)
 template <class T> void conv2d_db(const KernelArgs& args) {
   const int64_t columns = args.out[0].count();
   launch(column_sums<T>, {.grid = blocks_for(columns, kBlock), .block = kBlock}, args.stream,
-         args.in[0].as<const T>(), args.in[0].count() / columns, columns, args.out[0].as<float>());
+         args.in[0].as<const T>(), args.in[0].count() / columns, columns, pitch_in(args, 0),
+         args.out[0].as<float>());
 }
 
 // Two stages with one kernel. A block of the first sums kRowsOfBlock rows of kWide vectors of columns into a
@@ -43,7 +44,8 @@ constexpr int64_t kRowsOfBlock = 512;
 // vectors side by side a row's piece is one line of 128 bytes (32 for single floats), and N OH OW / 512 x
 // O / columns of a block keep all multiprocessors at work.
 template <class T, int kLanes> __global__ void __launch_bounds__(kBlock)
-    partial_column_sums(const T* dy, int64_t rows, int64_t rows_of_block, int64_t columns, float* sums) {
+    partial_column_sums(const T* dy, int64_t rows, int64_t rows_of_block, int64_t columns, int64_t pitch,
+                        float* sums) {
   auto* shared = dynamic_shared<float>();
   const int r = static_cast<int>(threadIdx.x) / kWide, v = static_cast<int>(threadIdx.x) % kWide;
   const int64_t column = (int64_t{blockIdx.y} * kWide + v) * kLanes;
@@ -53,7 +55,7 @@ template <class T, int kLanes> __global__ void __launch_bounds__(kBlock)
   if (column < columns) {
 #pragma unroll 4  // loads that do not wait for one another
     for (int64_t row = first + r; row < end; row += kTall) {
-      const Floats<kLanes> x = load_floats<kLanes>(dy + row * columns + column);
+      const Floats<kLanes> x = load_floats<kLanes>(dy + row * pitch + column);
 #pragma unroll
       for (int i = 0; i < kLanes; ++i) sum[i] += x[i];
     }
@@ -76,39 +78,53 @@ template <class T, int kLanes> __global__ void __launch_bounds__(kBlock)
 }
 
 struct Columns {
-  int64_t count, rows;
+  int64_t count, rows, pitch;
 
-  explicit Columns(const Shape& x) : count(x[3]), rows(x.count() / x[3]) {}
+  Columns(const Shape& x, int64_t channel_pitch)
+      : count(x[3]), rows(x.count() / x[3]), pitch(channel_pitch) {}
   int64_t partial_rows() const { return (rows + kRowsOfBlock - 1) / kRowsOfBlock; }
 };
 
-template <class T, int kLanes> void launch_stage(const T* x, const Columns& c, int64_t rows,
-                                                 int64_t rows_of_block, float* sums, void* stream) {
+template <class T, int kLanes>
+void launch_stage(const T* x, const Columns& c, int64_t rows_of_block, float* sums, void* stream) {
   launch(partial_column_sums<T, kLanes>,
-         {.grid = {blocks_for(rows, static_cast<int>(rows_of_block)), blocks_for(c.count, kWide * kLanes)},
+         {.grid = {blocks_for(c.rows, static_cast<int>(rows_of_block)), blocks_for(c.count, kWide * kLanes)},
           .block = kBlock,
           .shared_bytes = sizeof(float) * kBlock * kLanes},
-         stream, x, rows, rows_of_block, c.count, sums);
+         stream, x, c.rows, rows_of_block, c.count, c.pitch, sums);
 }
 
 template <class T, Rung kRung>
-void launch_stages(const Tensor& x, const Tensor& sums, void* workspace, void* stream) {
-  const Columns c(x.shape);
+void launch_stages(const Tensor& x, int64_t pitch, const Tensor& sums, void* workspace, void* stream) {
+  const Columns c(x.shape, pitch);
   const T* data = x.as<const T>();
   auto* partial = static_cast<float*>(workspace);
-  const int lanes = kRung == Rung::plain ? 1 : widest_lanes<T>({c.count, element_of(data)});
+  const int lanes = kRung == Rung::plain ? 1 : widest_lanes<T>({c.count, c.pitch, element_of(data)});
   with_lanes<T>(lanes, [&](auto lane_count) {
-    launch_stage<T, decltype(lane_count)::value>(data, c, c.rows, kRowsOfBlock, partial, stream);
+    launch_stage<T, decltype(lane_count)::value>(data, c, kRowsOfBlock, partial, stream);
   });
-  launch_stage<float, 1>(partial, c, c.partial_rows(), c.partial_rows(), sums.as<float>(), stream);
+  Columns of_partial = c;
+  of_partial.rows = c.partial_rows();
+  of_partial.pitch = c.count;
+  launch_stage<float, 1>(partial, of_partial, of_partial.rows, sums.as<float>(), stream);
 }
 
 template <class T, Rung kRung> void conv2d_db_stages(const KernelArgs& args) {
-  launch_stages<T, kRung>(args.in[0], args.out[0], args.workspace, args.stream);
+  launch_stages<T, kRung>(args.in[0], pitch_in(args, 0), args.out[0], args.workspace, args.stream);
 }
 
 std::optional<Prepared> prepare_stages(const Op&, std::span<const Spec> in, std::span<const Spec>) {
   return Prepared{.state = {}, .workspace_bytes = column_sums_workspace(in[0].shape)};
+}
+
+std::optional<Prepared> follow(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
+  return with_pitches(in, out);
+}
+
+std::optional<Prepared> follow_stages(const Op&, std::span<const Spec> in, std::span<const Spec> out) {
+  Prepared prepared = with_pitches(in, out);
+  prepared.workspace_bytes = column_sums_workspace(in[0].shape);
+  return prepared;
 }
 
 std::optional<Prepared> prepare_vector(const Op& op, std::span<const Spec> in, std::span<const Spec> out) {
@@ -118,33 +134,35 @@ std::optional<Prepared> prepare_vector(const Op& op, std::span<const Spec> in, s
 
 template <class T> void add(Registry& r) {
   constexpr Dtype kDtype = dtype_of<T>();
-  add_cuda_kernel(r, {.op = Conv2dDb::kName, .dtype = kDtype, .run = conv2d_db<T>});
+  add_cuda_kernel(r, {.op = Conv2dDb::kName, .dtype = kDtype, .run = conv2d_db<T>, .follow = follow});
   add_cuda_kernel(r, {.op = Conv2dDb::kName,
                       .version = "two-stage",
                       .dtype = kDtype,
                       .run = conv2d_db_stages<T, Rung::plain>,
                       .prepare = prepare_stages,
-                      .preference = 1});
+                      .preference = 1,
+                      .follow = follow_stages});
   add_cuda_kernel(r, {.op = Conv2dDb::kName,
                       .version = "vector",
                       .dtype = kDtype,
                       .run = conv2d_db_stages<T, Rung::vector>,
                       .prepare = prepare_vector,
-                      .preference = 2});
+                      .preference = 2,
+                      .follow = follow_stages});
 }
 
 }  // namespace
 
 int64_t column_sums_workspace(const Shape& x) {
-  const Columns c(x);
+  const Columns c(x, x[3]);
   return c.partial_rows() * c.count * static_cast<int64_t>(sizeof(float));
 }
 
 void sum_columns(const Tensor& x, const Tensor& sums, void* workspace, void* stream) {
   if (x.dtype == Dtype::bf16)
-    launch_stages<Bf16, Rung::vector>(x, sums, workspace, stream);
+    launch_stages<Bf16, Rung::vector>(x, x.shape[3], sums, workspace, stream);
   else
-    launch_stages<float, Rung::vector>(x, sums, workspace, stream);
+    launch_stages<float, Rung::vector>(x, x.shape[3], sums, workspace, stream);
 }
 
 void register_conv2d_db(Registry& r) {

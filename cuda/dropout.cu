@@ -54,7 +54,7 @@ template <class T, Rung kRung> void dropout(const KernelArgs& args) {
 
 void register_dropout(Registry& r) {
   add_pointwise(r, Dropout::kName, {dropout<float, Rung::plain>, dropout<float, Rung::vector>},
-                {dropout<Bf16, Rung::plain>, dropout<Bf16, Rung::vector>});
+                {dropout<Bf16, Rung::plain>, dropout<Bf16, Rung::vector>}, nullptr);
 }
 
 }  // namespace MILLRACE_CUDA_NS

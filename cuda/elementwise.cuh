@@ -3,6 +3,7 @@
 // and may lie where y lies: a thread reads all that it needs before it writes.
 #pragma once
 
+#include "core/follow.h"
 #include "cuda/numbers.cuh"
 #include "cuda/op.cuh"
 
@@ -58,12 +59,13 @@ template <class T, class F, class... In> __global__ void __launch_bounds__(kPoin
   if (k < count) y[k] = from_float<T>(f(to_float(x[k])...));
 }
 
-// The first output from `x`, whose type is T each. A value that lies in a slice of a flat buffer may begin
-// anywhere: one thread per element then, whatever the rung.
+// The first output from `x`, whose type is T each; all operands lie alike, pads and all (follow_elementwise).
+// A value that lies in a slice of a flat buffer may begin anywhere: one thread per element then, whatever the
+// rung.
 template <class T, Rung kRung, class F, class... In>
 void pointwise(const KernelArgs& args, F f, const In*... x) {
   T* y = args.out[0].as<T>();
-  const int64_t count = args.out[0].count();
+  const int64_t count = elements(args);
   if (kRung == Rung::vector && (vector_aligned(y) && ... && vector_aligned(x))) {
     const int64_t vectors = std::max<int64_t>(count / (kVectorBytes / sizeof(T)), 1);
     launch(pointwise_vectors<T, F, In...>,
@@ -81,10 +83,17 @@ struct Rungs {
   KernelFn plain, vector;
 };
 
-inline void add_pointwise(Registry& r, const char* op, const Rungs& f32, const Rungs& bf16) {
+// `follow`: follow_elementwise where the formula makes zero of zeros.
+inline void add_pointwise(Registry& r, const char* op, const Rungs& f32, const Rungs& bf16,
+                          FollowFn follow = follow_elementwise) {
   for (const auto& [dtype, rungs] : {std::pair{Dtype::f32, f32}, std::pair{Dtype::bf16, bf16}}) {
-    add_cuda_kernel(r, {.op = op, .dtype = dtype, .run = rungs.plain});
-    add_cuda_kernel(r, {.op = op, .version = "vector", .dtype = dtype, .run = rungs.vector, .preference = 1});
+    add_cuda_kernel(r, {.op = op, .dtype = dtype, .run = rungs.plain, .follow = follow});
+    add_cuda_kernel(r, {.op = op,
+                        .version = "vector",
+                        .dtype = dtype,
+                        .run = rungs.vector,
+                        .preference = 1,
+                        .follow = follow});
   }
 }
 

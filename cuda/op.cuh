@@ -25,6 +25,7 @@ struct CudaKernel {
   PrepareFn prepare = nullptr;
   int preference = 0;
   bool repeatable = true;  // false: only on request (Kernel::repeatable)
+  FollowFn follow = nullptr;
 };
 
 inline void add_cuda_kernel(Registry& r, const CudaKernel& k) {
@@ -34,6 +35,7 @@ inline void add_cuda_kernel(Registry& r, const CudaKernel& k) {
                 .dtype = k.dtype,
                 .run = k.run,
                 .prepare = k.prepare,
+                .follow = k.follow,
                 .preference = k.preference,
                 .repeatable = k.repeatable});
 }
