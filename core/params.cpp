@@ -119,7 +119,7 @@ Value ParamStore::parameter(Graph& g, const std::string& name, Shape shape, Para
   if (is_new) {
     FlatSlice slice{.name = name, .offset = layout_.total, .shape = shape};
     if (shape.rank() == 4 && !options.flat && !device_.empty())
-      slice.layout = Registry::get().weight_layout(device_, {shape, g.real()});
+      slice.layout = Registry::get().weight_layout(device_, {shape, has_copy_ ? Dtype::bf16 : g.real()});
     layout_.total += (slice.count() + kUpdateBlock - 1) / kUpdateBlock * kUpdateBlock;
     layout_.slices.push_back(std::move(slice));
     options_.push_back(options);

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <deque>
+#include <cstring>
 #include <memory>
 #include <vector>
 
 #include "core/error.h"
+#include "core/kernel_choice.h"
 #include "core/registry.h"
+#include "cuda/conv2d_layouts.h"
 #include "cuda/device.h"
 #include "cuda/register.h"
 #include "cuda/sim/driver_sim.h"
@@ -25,62 +27,109 @@ const Kernel& cpu_kernel(std::string_view op, Dtype dtype) {
   fail(ErrorKind::device, {std::string(op), "a plain kernel on the CPU", "none", ""});
 }
 
-void run_by_cpu(const KernelArgs& args) {
-  sim::SimDriver::run_on(args.stream, [args] { cpu_kernel(args.op.name(), args.out[0].dtype).run(args); });
+// A node for the CPU's plain loops: how its operands lie, and what that kernel prepared.
+struct Padded {
+  Layouts layouts;
+  Prepared plain;
+};
+
+// Where the elements of a value lie, in their order.
+std::vector<int64_t> places_of(const Layout& layout, const Shape& shape) {
+  const LayoutTable table = layout_table(layout, shape);
+  std::vector<int64_t> places{0};
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    std::vector<int64_t> next;
+    for (int64_t place : places) {
+      for (int64_t offset : table[static_cast<size_t>(axis)]) next.push_back(place + offset);
+    }
+    places = std::move(next);
+  }
+  return places;
 }
 
-// Operands of f32 in the place of bf16 ones, of the same numbers.
-class InFloat {
+// Dense operands of f32 in the place of a node's own.
+class Plain {
  public:
-  explicit InFloat(std::span<const Tensor> operands) {
+  Plain(std::span<const Tensor> operands, const std::vector<Layout>& layouts)
+      : operands_(operands), layouts_(layouts) {
     for (const Tensor& t : operands) {
-      tensors_.push_back(t);
-      if (t.dtype != Dtype::bf16) continue;
-      std::vector<float>& numbers = memory_.emplace_back(static_cast<size_t>(t.count()));
-      std::transform(t.as<Bf16>(), t.as<Bf16>() + t.count(), numbers.begin(),
-                     [](Bf16 x) { return to_float(x); });
-      tensors_.back() = {.data = numbers.data(), .shape = t.shape, .dtype = Dtype::f32};
+      memory_.emplace_back(static_cast<size_t>(t.count()));
+      tensors_.push_back({.data = memory_.back().data(), .shape = t.shape, .dtype = Dtype::f32});
+    }
+  }
+
+  // Takes the operands' numbers.
+  void read() {
+    for (size_t k = 0; k < operands_.size(); ++k) {
+      const Tensor& t = operands_[k];
+      const std::vector<int64_t> places = places_of(layouts_[k], t.shape);
+      for (size_t e = 0; e < places.size(); ++e) {
+        const auto at = static_cast<size_t>(places[e]);
+        memory_[k][e] = t.dtype == Dtype::bf16 ? to_float(t.as<Bf16>()[at]) : t.as<float>()[at];
+      }
+    }
+  }
+  // Gives them its own, with zeros where the layout has more places.
+  void write() const {
+    for (size_t k = 0; k < operands_.size(); ++k) {
+      const Tensor& t = operands_[k];
+      std::memset(t.data, 0, static_cast<size_t>(layouts_[k].count(t.shape) * size_of(t.dtype)));
+      const std::vector<int64_t> places = places_of(layouts_[k], t.shape);
+      for (size_t e = 0; e < places.size(); ++e) {
+        const auto at = static_cast<size_t>(places[e]);
+        if (t.dtype == Dtype::bf16)
+          t.as<Bf16>()[at] = round_to_bf16(memory_[k][e]);
+        else
+          t.as<float>()[at] = memory_[k][e];
+      }
     }
   }
   std::span<const Tensor> tensors() const { return tensors_; }
-  void round_into(std::span<const Tensor> operands) const {
-    for (size_t k = 0; k < operands.size(); ++k) {
-      if (operands[k].dtype != Dtype::bf16) continue;
-      const float* numbers = tensors_[k].as<float>();
-      std::transform(numbers, numbers + operands[k].count(), operands[k].as<Bf16>(), round_to_bf16);
-    }
-  }
 
  private:
+  std::span<const Tensor> operands_;
+  const std::vector<Layout>& layouts_;
   std::vector<Tensor> tensors_;
-  std::deque<std::vector<float>> memory_;
+  std::vector<std::vector<float>> memory_;
 };
 
 // Sums in f32, as tensor cores do.
-void run_bf16_by_cpu(const KernelArgs& args) {
+void run_by_cpu(const KernelArgs& args) {
   sim::SimDriver::run_on(args.stream, [args] {
-    const InFloat in(args.in), out(args.out);
-    KernelArgs in_float{args.op, in.tensors(), out.tensors(), args.workspace};
-    cpu_kernel(args.op.name(), Dtype::f32).run(in_float);
-    out.round_into(args.out);
+    const auto& node = *static_cast<const Padded*>(args.prepared);
+    Plain in(args.in, node.layouts.in), out(args.out, node.layouts.out);
+    in.read();
+    cpu_kernel(args.op.name(), Dtype::f32)
+        .run({args.op, in.tensors(), out.tensors(), args.workspace, node.plain.state.get()});
+    out.write();
   });
 }
 
+std::optional<Prepared> prepare_by_cpu(const Op& op, std::span<const Spec> in, std::span<const Spec> out) {
+  std::optional<Prepared> plain = prepare_kernel(cpu_kernel(op.name(), Dtype::f32), op, in, out);
+  if (!plain) return {};
+  const auto node = std::make_shared<Padded>(Padded{padded_conv2d(op, in, out), std::move(*plain)});
+  return Prepared{.state = node,
+                  .workspace_bytes = node->plain.workspace_bytes,
+                  .implementation = {},
+                  .layouts = node->layouts};
+}
+
 // Convolutions are most of a net's work, and simulated they take minutes where the CPU's own loops take
-// seconds.
+// seconds. Their operands lie as cuDNN wants them.
 void add_cpu_convolutions(Registry& registry) {
   for (const char* op : {"conv2d", "conv2d_dx", "conv2d_dw", "conv2d_db"}) {
-    Kernel kernel = cpu_kernel(op, Dtype::f32);
-    kernel.device = kName;
-    kernel.version = "cpu";
-    kernel.follow = nullptr;
-    kernel.preference = kFirst;
-    kernel.run = run_by_cpu;
-    registry.add_kernel(kernel);
-    kernel.dtype = Dtype::bf16;
-    kernel.run = run_bf16_by_cpu;
-    registry.add_kernel(kernel);
+    for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+      registry.add_kernel({.op = op,
+                           .device = kName,
+                           .version = "cpu",
+                           .dtype = dtype,
+                           .run = run_by_cpu,
+                           .prepare = prepare_by_cpu,
+                           .preference = kFirst});
+    }
   }
+  registry.set_weight_layout(kName, padded_weights);
 }
 
 // MILLRACE_SIM_FAULT=launch:17:cudaErrorLaunchFailure lets the 17th launch of a program fail, for tests of
