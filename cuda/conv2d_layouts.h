@@ -1,7 +1,7 @@
-// How the operands of a convolution lie for tensor cores: pixels, and the inputs and outputs of weights, end at a
-// multiple of 16 bytes, which is 8 channels in bf16 and 4 in f32. Else cuDNN copies them in each call (NVIDIA's
-// convolution guide; for 212 channels at 112 x 112 that is 87 MB). What cuDNN is asked for, and what the
-// simulation asks for in its place.
+// How the operands of a convolution lie for tensor cores: pixels, and the inputs and outputs of weights, end
+// at a multiple of 16 bytes, which is 8 channels in bf16 and 4 in f32. Else cuDNN copies them in each call
+// (NVIDIA's convolution guide; for 212 channels at 112 x 112 that is 87 MB). What cuDNN is asked for, and
+// what the simulation asks for in its place.
 #pragma once
 
 #include <span>

@@ -1,5 +1,5 @@
-// Channels padded to what tensor cores read: which reorders are left in plans whose convolutions want that, and
-// that what fills up stays zero.
+// Channels padded to what tensor cores read: which reorders are left in plans whose convolutions want that,
+// and that what fills up stays zero.
 #include <fmt/format.h>
 
 #include <algorithm>
