@@ -58,14 +58,21 @@ class Plain {
     }
   }
 
-  // Takes the operands' numbers.
-  void read() {
+  // Takes the operands' numbers, and refuses others than zeros where the layout has more places: in a GPU's
+  // library they are parts of sums.
+  void read(const Op& op) {
     for (size_t k = 0; k < operands_.size(); ++k) {
       const Tensor& t = operands_[k];
       const std::vector<int64_t> places = places_of(layouts_[k], t.shape);
-      for (size_t e = 0; e < places.size(); ++e) {
-        const auto at = static_cast<size_t>(places[e]);
-        memory_[k][e] = t.dtype == Dtype::bf16 ? to_float(t.as<Bf16>()[at]) : t.as<float>()[at];
+      for (size_t e = 0; e < places.size(); ++e) memory_[k][e] = number(t, places[e]);
+      int64_t others = 0;
+      for (int64_t at = 0; at < layouts_[k].count(t.shape); ++at) others += !(number(t, at) == 0);
+      for (const float x : memory_[k]) others -= !(x == 0);
+      if (others != 0) {
+        fail(ErrorKind::device,
+             {std::string(op.name()) + ", operand " + std::to_string(k),
+              "zeros where " + layouts_[k].to_string() + " fills up " + t.shape.to_string(),
+              std::to_string(others) + " others", ""});
       }
     }
   }
@@ -87,6 +94,10 @@ class Plain {
   std::span<const Tensor> tensors() const { return tensors_; }
 
  private:
+  static float number(const Tensor& t, int64_t at) {
+    return t.dtype == Dtype::bf16 ? to_float(t.as<Bf16>()[at]) : t.as<float>()[at];
+  }
+
   std::span<const Tensor> operands_;
   const std::vector<Layout>& layouts_;
   std::vector<Tensor> tensors_;
@@ -98,7 +109,7 @@ void run_by_cpu(const KernelArgs& args) {
   sim::SimDriver::run_on(args.stream, [args] {
     const auto& node = *static_cast<const Padded*>(args.prepared);
     Plain in(args.in, node.layouts.in), out(args.out, node.layouts.out);
-    in.read();
+    in.read(args.op);
     cpu_kernel(args.op.name(), Dtype::f32)
         .run({args.op, in.tensors(), out.tensors(), args.workspace, node.plain.state.get()});
     out.write();

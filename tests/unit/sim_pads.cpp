@@ -3,10 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "core/reorder.h"
+#include "cuda/conv2d_layouts.h"
 #include "cuda/register.h"
+#include "layers/conv2d.h"
 #include "tests/unit/bf16_net.h"
+#include "tests/unit/message_of.h"
 
 using namespace millrace;
 
@@ -45,7 +49,39 @@ int64_t stray(const State& state, const char* buffer, const FlatLayout& layout) 
   return std::count_if(values.begin(), values.end(), [](double v) { return !(v == 0); });
 }
 
+const Layout kDense;
+
+Layout padded(std::vector<Layout::Block> pads) {
+  return {.order = {0, 1, 2, 3}, .blocks = {}, .pads = std::move(pads)};
+}
+
+Layouts layouts_of(const Op& op, const std::vector<Spec>& in) {
+  return padded_conv2d(op, in, op.infer(in, Dtype::f32));
+}
+
 }  // namespace
+
+TEST_CASE("convolutions want channels at multiples of 16 bytes, and what is f32 beside bf16 densely") {
+  const Spec x{{2, 8, 8, 33}, Dtype::bf16}, w{{20, 3, 3, 33}, Dtype::bf16}, b{{20}, Dtype::f32};
+  const Spec y{{2, 8, 8, 20}, Dtype::bf16};
+  const Layout eight = padded({{3, 8}}), both = padded({{0, 8}, {3, 8}});
+  const Conv2d conv({.pad = 1}), head({.pad = 1, .precise = true});
+  CHECK(layouts_of(conv, {x, w, b}).in == std::vector{eight, both, kDense});
+  CHECK(layouts_of(conv, {x, w, b}).out == std::vector{eight});
+  CHECK(layouts_of(head, {x, w, b}).in == std::vector{eight, both, kDense});
+  CHECK(layouts_of(head, {x, w, b}).out == std::vector{kDense});
+
+  const Conv2dDx dx({.pad = 1, .height = 8, .width = 8, .add = true, .negative_slope = .1, .sum = true});
+  CHECK(layouts_of(dx, {y, w, x, x}).in == std::vector{eight, both, eight, eight});
+  CHECK(layouts_of(dx, {y, w, x, x}).out == std::vector{eight, kDense});
+  const Conv2dDw dw({.pad = 1, .kernel_height = 3, .kernel_width = 3});
+  CHECK(layouts_of(dw, {x, y}).in == std::vector{eight, eight});
+  CHECK(layouts_of(dw, {x, y}).out == std::vector{both});
+
+  CHECK(padded_weights({{20, 3, 3, 33}, Dtype::f32}) == padded({{3, 4}}));
+  CHECK(padded_weights({{20, 3, 3, 64}, Dtype::bf16}) == padded({{0, 8}}));
+  CHECK(padded_weights({{64, 3, 3, 64}, Dtype::bf16}) == kDense);
+}
 
 TEST_CASE("a bf16 step of the full net reorders next to nothing") {
   cuda_sim::register_backend(Registry::mutable_registry());
@@ -82,5 +118,29 @@ TEST_CASE("what fills up channels stays zero through training") {
       CHECK(stray(state, buffer, params.layout()) == 0);
     }
     if (precision == Precision::bf16) CHECK(stray(state, kParamsBf16, params.layout()) == 0);
+  }
+}
+
+TEST_CASE("a convolution of the simulated GPU refuses an operand with something else behind its channels") {
+  cuda_sim::register_backend(Registry::mutable_registry());
+  const Conv2d conv(Conv2dAttrs{});
+  const std::vector<Spec> in{{{1, 2, 2, 3}, Dtype::f32}, {{4, 1, 1, 3}, Dtype::f32}, {{4}, Dtype::f32}};
+  const std::vector<Spec> out = conv.infer(in, Dtype::f32);
+  const Kernel& kernel = *Registry::get().kernels("conv2d", "cuda-sim", Dtype::f32).front();
+  REQUIRE(kernel.version == "cpu");
+  const Prepared prepared = kernel.prepare(conv, in, out).value();
+  std::vector<float> x(16), w(16, 0), b(4), y(16, std::numeric_limits<float>::quiet_NaN());
+  for (size_t pixel = 0; pixel < 4; ++pixel) x[4 * pixel] = 1;
+  w[0] = 2;
+  const std::vector<Tensor> inputs{{x.data(), in[0].shape, Dtype::f32},
+                                   {w.data(), in[1].shape, Dtype::f32},
+                                   {b.data(), in[2].shape, Dtype::f32}};
+  const std::vector<Tensor> outputs{{y.data(), out[0].shape, Dtype::f32}};
+  const KernelArgs args{.op = conv, .in = inputs, .out = outputs, .prepared = prepared.state.get()};
+  kernel.run(args);
+  for (size_t pixel = 0; pixel < 4; ++pixel) CHECK(y[4 * pixel] == 2);
+  for (const float wrong : {1e-30f, std::numeric_limits<float>::quiet_NaN()}) {
+    x[7] = wrong;
+    CHECK(test::message_of([&] { kernel.run(args); }).find("conv2d, operand 0") != std::string::npos);
   }
 }
