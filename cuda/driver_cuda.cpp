@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 #include <nvtx3/nvToolsExt.h>
 
+#include "cuda/conv2d_cudnn.h"
 #include "cuda/device.h"
 #include "cuda/register.h"
 #ifdef MILLRACE_HAVE_CUBLASLT
@@ -162,6 +163,9 @@ void register_backend(Registry& registry) {
   register_kernels(registry);
 #ifdef MILLRACE_HAVE_CUBLASLT
   add_linear_cublaslt(registry, {.device = "cuda", .finish = linear_finish});
+#endif
+#ifdef MILLRACE_HAVE_CUDNN
+  cudnn::register_conv2d(registry);
 #endif
   add_cuda_backend(registry, {.name = "cuda", .automatic = true, .driver = std::make_shared<Runtime>()});
 }
