@@ -1,5 +1,6 @@
 // The convolution family by cuDNN, NHWC. A node is one plan, and after a plan that leaves something out, our
-// own kernels on its result, in place.
+// own kernels on its result, in place. Channels are padded to what tensor cores read (cuda/conv2d_layouts.h):
+// cuDNN is told of as many as lie in memory.
 #include "cuda/conv2d_cudnn.h"
 
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include "core/cast.h"
 #include "core/fill.h"
 #include "core/kernel_choice.h"
+#include "cuda/conv2d_layouts.h"
 #include "cuda/cudnn.h"
 #include "layers/bias.h"
 #include "layers/conv2d.h"
@@ -28,7 +30,7 @@ using Specs = std::span<const Spec>;
 struct Operand {
   enum class In { input, output, workspace } where;
   size_t index = 0;
-  Spec spec{};  // workspace only
+  std::optional<Spec> spec{};  // other than the node's: of the workspace, or of an array as one row
 };
 
 struct OwnStep {
@@ -55,10 +57,21 @@ float factor_one = 1;
 
 cudnnDataType_t type_of(Dtype dtype) { return dtype == Dtype::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT; }
 
+// With what lies at the end of its axes.
+Shape memory_shape(const Shape& shape, const Layout& layout) {
+  std::array<int64_t, 4> extents{shape[0], shape[1], shape[2], shape[3]};
+  for (const Layout::Block& pad : layout.pads) {
+    int64_t& extent = extents[static_cast<size_t>(pad.axis)];
+    extent = (extent + pad.size - 1) / pad.size * pad.size;
+  }
+  return {extents[0], extents[1], extents[2], extents[3]};
+}
+
 // What the three ops have in common while their graph is put together.
 struct Builder {
   Context& context;
   Specs in, out;
+  Layouts layouts;
   Form form;
   GraphBuilder graph{context.api()};
   Program program{};
@@ -67,13 +80,20 @@ struct Builder {
   void real(int64_t id, const Spec& spec, Operand operand) {
     graph.tensor(id, spec.shape, type_of(spec.dtype));
     program.ids.push_back(id);
-    program.operands.push_back(operand);
+    program.operands.push_back(std::move(operand));
   }
-  void input(int64_t id, size_t index) { real(id, in[index], {Operand::In::input, index}); }
+  Shape shape_in(size_t i) const { return memory_shape(in[i].shape, layouts.in[i]); }
+  Shape shape_out(size_t o) const { return memory_shape(out[o].shape, layouts.out[o]); }
+  void input(int64_t id, size_t i) { real(id, {shape_in(i), in[i].dtype}, {Operand::In::input, i}); }
+  void result() { real(kResult, {shape_out(0), out[0].dtype}, {Operand::In::output, 0}); }
+  bool result_is_padded() const { return !layouts.out[0].dense(); }
   // (C), along the channels.
   void channels(int64_t id, const Spec& spec, Operand operand) {
-    real(id, {{1, 1, 1, spec.shape[0]}, spec.dtype}, operand);
+    real(id, {{1, 1, 1, spec.shape[0]}, spec.dtype}, std::move(operand));
   }
+  // As one row of all that lies in memory: for elementwise ops, which leave zeros zeros.
+  Operand row_in(size_t i) const { return {Operand::In::input, i, Spec{{shape_in(i).count()}, in[i].dtype}}; }
+  Operand row_out() const { return {Operand::In::output, 0, Spec{{shape_out(0).count()}, out[0].dtype}}; }
   int64_t temporary(const Shape& shape) {
     graph.tensor(next_virtual, shape, CUDNN_DATA_FLOAT, true);
     return next_virtual++;
@@ -88,7 +108,9 @@ Operand input(size_t i) { return {Operand::In::input, i}; }
 Operand output(size_t o) { return {Operand::In::output, o}; }
 
 Spec spec_of(const Operand& o, Specs in, Specs out) {
-  return o.where == Operand::In::input ? in[o.index] : o.where == Operand::In::output ? out[o.index] : o.spec;
+  if (o.spec) return *o.spec;
+  const Spec& s = o.where == Operand::In::input ? in[o.index] : out[o.index];
+  return {s.shape, s.dtype};
 }
 
 // False: there is no such form of the node, or it is the other one.
@@ -97,16 +119,20 @@ bool describe(const Conv2dAttrs& a, Builder& b) {
   const bool widens = b.in[0].dtype != b.out[0].dtype;  // precise: y is f32
   const bool more = bias || leaky || widens;
   if (more != (b.form == Form::fused) && (b.form == Form::fused || widens)) return false;
+  // A bias has no zeros behind its end.
+  if (bias && b.result_is_padded()) return false;
+  const Shape y = b.shape_out(0), w = b.shape_in(1);
   b.input(kFirst, 0);
-  b.input(kSecond, 1);
-  b.real(kResult, b.out[0], output(0));
-  const Shape& y = b.out[0].shape;
+  // Outputs that w has more than y lie behind the others, and are not asked for.
+  b.real(kSecond, {{y[3], w[1], w[2], w[3]}, b.in[1].dtype}, input(1));
+  b.result();
   if (b.form == Form::plain) {
     b.graph.forward({a.stride, a.pad}, kFirst, kSecond, kResult);
     if (bias) {
       b.own(b.program.after, make_op<Bias>(BiasAttrs{a.negative_slope}), {output(0), input(2)}, {output(0)});
     } else if (leaky) {
-      b.own(b.program.after, make_op<LeakyRelu>(LeakyReluAttrs{a.negative_slope}), {output(0)}, {output(0)});
+      b.own(b.program.after, make_op<LeakyRelu>(LeakyReluAttrs{a.negative_slope}), {b.row_out()},
+            {b.row_out()});
     }
     return true;
   }
@@ -132,21 +158,22 @@ bool describe(const Conv2dDxAttrs& a, Builder& b) {
   if (b.form == Form::fused && !a.fused()) return false;
   const bool leaky = a.negative_slope != 1;
   const size_t y_index = b.in.size() - 1;
+  if (a.sum && b.result_is_padded()) return false;
   b.input(kFirst, 0);
   b.input(kSecond, 1);
-  b.real(kResult, b.out[0], output(0));
+  b.result();
   if (b.form == Form::plain) {
     b.graph.backward_data({a.stride, a.pad}, kFirst, kSecond, kResult);
     auto& after = b.program.after;
-    if (a.add) b.own(after, make_op<Add>(), {output(0), input(2)}, {output(0)});
+    if (a.add) b.own(after, make_op<Add>(), {b.row_out(), b.row_in(2)}, {b.row_out()});
     if (leaky) {
-      b.own(after, make_op<LeakyReluDx>(LeakyReluAttrs{a.negative_slope}), {output(0), input(y_index)},
-            {output(0)});
+      b.own(after, make_op<LeakyReluDx>(LeakyReluAttrs{a.negative_slope}), {b.row_out(), b.row_in(y_index)},
+            {b.row_out()});
     }
     if (a.sum) b.own(after, make_op<Conv2dDb>(), {output(0)}, {output(1)});
     return true;
   }
-  const Shape& dx = b.out[0].shape;
+  const Shape dx = b.shape_out(0);
   int64_t last = a.add || leaky ? b.temporary(dx) : kResult;
   b.graph.backward_data({a.stride, a.pad}, kFirst, kSecond, last);
   if (a.add) {
@@ -174,18 +201,19 @@ bool describe(const Conv2dDwAttrs& a, Builder& b) {
   b.input(kFirst, 0);
   b.input(kSecond, 1);
   if (b.form == Form::fused) {
-    b.real(kResult, b.out[0], output(0));
+    b.result();
     b.graph.tensor(kOne, {1, 1, 1, 1}, CUDNN_DATA_FLOAT, false, true);
     b.program.one = true;
-    const int64_t sum = b.temporary(b.out[0].shape);
+    const int64_t sum = b.temporary(b.shape_out(0));
     b.graph.backward_weights({a.stride, a.pad}, kFirst, kSecond, sum);
     b.graph.multiply(sum, kOne, kResult);
     return true;
   }
-  const Operand rounded{Operand::In::workspace, 0, {b.out[0].shape, b.in[0].dtype}};
-  b.real(kResult, {b.out[0].shape, b.in[0].dtype}, widens ? rounded : output(0));
+  const Shape dw = b.shape_out(0);
+  const Operand rounded{Operand::In::workspace, 0, Spec{{dw.count()}, b.in[0].dtype}};
+  b.real(kResult, {dw, b.in[0].dtype}, widens ? rounded : output(0));
   b.graph.backward_weights({a.stride, a.pad}, kFirst, kSecond, kResult);
-  if (widens) b.own(b.program.after, make_op<Cast>(CastAttrs{true}), {rounded}, {output(0)});
+  if (widens) b.own(b.program.after, make_op<Cast>(CastAttrs{true}), {rounded}, {b.row_out()});
   return true;
 }
 
@@ -208,9 +236,14 @@ void run_own(const OwnStep& step, const KernelArgs& args, char* workspace) {
   const auto tensors_of = [&](const std::vector<Operand>& operands) {
     std::vector<Tensor> tensors;
     for (const Operand& o : operands) {
-      tensors.push_back(o.where == Operand::In::input    ? args.in[o.index]
-                        : o.where == Operand::In::output ? args.out[o.index]
-                                                         : Tensor{workspace, o.spec.shape, o.spec.dtype});
+      Tensor t{workspace, {}, Dtype::f32};
+      if (o.where != Operand::In::workspace)
+        t = o.where == Operand::In::input ? args.in[o.index] : args.out[o.index];
+      if (o.spec) {
+        t.shape = o.spec->shape;
+        t.dtype = o.spec->dtype;
+      }
+      tensors.push_back(t);
     }
     return tensors;
   };
@@ -258,14 +291,10 @@ std::shared_ptr<const Plan> plan_of(Context& c, const Builder& b, const std::str
 
 template <class T, Form form, size_t rank, bool tf32>
 std::optional<Prepared> prepare(const Op& op, Specs in, Specs out) {
-  for (const Specs side : {in, out}) {
-    for (const Spec& spec : side)
-      if (!spec.layout.dense()) return {};
-  }
   const std::shared_ptr<Context> c = context();
   if (!c) return {};
   try {
-    Builder b{*c, in, out, form};
+    Builder b{*c, in, out, padded_conv2d(op, in, out), form};
     if (!describe(static_cast<const T&>(op).attrs, b)) return {};
     Program& p = b.program;
     for (auto* steps : {&p.before, &p.after}) {
@@ -280,12 +309,14 @@ std::optional<Prepared> prepare(const Op& op, Specs in, Specs out) {
     p.result_offset = (p.plan->workspace_bytes + 255) / 256 * 256;
     int64_t bytes = p.plan->workspace_bytes;
     for (const Operand& o : p.operands) {
-      if (o.where == Operand::In::workspace) bytes = p.result_offset + o.spec.bytes();
+      if (o.where == Operand::In::workspace) bytes = p.result_offset + o.spec->bytes();
     }
     for (const OwnStep& step : p.after) bytes = std::max(bytes, step.prepared.workspace_bytes);
     const std::string name = (form == Form::fused ? "fused " : "") + p.plan->name;
-    return Prepared{
-        .state = std::make_shared<Program>(std::move(p)), .workspace_bytes = bytes, .implementation = name};
+    return Prepared{.state = std::make_shared<Program>(std::move(p)),
+                    .workspace_bytes = bytes,
+                    .implementation = name,
+                    .layouts = b.layouts};
   } catch (const Error&) {  // cuDNN refuses such a graph
     return {};
   }
@@ -328,6 +359,8 @@ void register_conv2d(Registry& r) {
   add_op<Conv2d>(r);
   add_op<Conv2dDx>(r);
   add_op<Conv2dDw>(r);
+  r.set_weight_layout(kDevice,
+                      [](const Spec& weights) { return context() ? padded_weights(weights) : Layout{}; });
 }
 
 }  // namespace millrace::cudnn
