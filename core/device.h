@@ -108,6 +108,8 @@ struct Backend {
   bool automatic = false;  // may be taken by "auto", before the CPU
   std::function<FoundDevices()> find = {};
   std::function<std::unique_ptr<Device>(std::optional<int> number)> make = {};
+  // Those that kernels call: a version of one may compute by other code. "cuDNN 9.19.0"; empty: none.
+  std::function<std::string()> libraries = {};
 };
 
 // What a run will take of a device, from its plans.

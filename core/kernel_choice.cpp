@@ -21,7 +21,12 @@ constexpr uint64_t kMaxFileBytes = uint64_t{16} << 20;
 }  // namespace
 
 std::string kernel_environment(const std::string& device) {
-  return device + ": " + make_device(device)->description() + "; " + library_versions();
+  std::string text = device + ": " + make_device(device)->description() + "; " + library_versions();
+  for (const Backend& backend : Registry::get().backends()) {
+    if (!backend.libraries || device.rfind(backend.name, 0) != 0) continue;
+    if (const std::string libraries = backend.libraries(); !libraries.empty()) text += "; " + libraries;
+  }
+  return text;
 }
 
 std::string kernel_node(const Op& op, std::span<const Spec> in, std::span<const Spec> out) {

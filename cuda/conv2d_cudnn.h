@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 namespace millrace {
 class Registry;
 }
@@ -11,5 +13,6 @@ namespace millrace::cudnn {
 //   cudnn-plain    the convolution alone, then our own kernels; cudnn-plain-2.. the engines listed next
 // and both with -tf32, for plans of that precision. Each refuses what cuDNN lists no engine for.
 void register_conv2d(Registry& registry);
+std::string found_version();  // cuda/cudnn.h
 
 }  // namespace millrace::cudnn

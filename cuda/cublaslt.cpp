@@ -56,7 +56,7 @@ int64_t columns_of(const LtMatrix& m) { return m.transposed ? m.rows : m.columns
 
 CublasLtApi load_cublaslt() {
   static const SharedLibrary library(
-      {.file = kFile, .variable = "MILLRACE_CUBLASLT", .wheel = "nvidia/cu13/lib"});
+      {.file = kFile, .variable = "MILLRACE_CUBLASLT_LIB", .wheel = "nvidia/cu13/lib"});
   CublasLtApi api{};
   library.load(api.create, "cublasLtCreate");
   library.load(api.destroy, "cublasLtDestroy");

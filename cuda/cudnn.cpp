@@ -38,8 +38,8 @@ uint32_t hash_of(const std::string& text) {  // FNV-1a
 }  // namespace
 
 std::string Api::version() const {
-  const size_t v = GetVersion();
-  return fmt::format("{}.{}.{}", v / 10000, v / 100 % 100, v % 100);
+  const size_t v = GetVersion(), major = v / (v < 90000 ? 1000 : 10000);  // up to 8 a digit less
+  return fmt::format("{}.{}.{}", major, v / 100 % (v < 90000 ? 10 : 100), v % 100);
 }
 
 Api load_api() {
@@ -252,6 +252,15 @@ std::shared_ptr<Context> context() {
     log_warning(std::string("convolutions by our own kernels, which are slow, without cuDNN: ") + e.what());
   }
   return the_context;
+}
+
+std::string found_version() {
+  try {
+    const Api api = load_api();
+    return fmt::format("cuDNN {} ({})", api.version(), api.path.string());
+  } catch (const Error& e) {
+    return std::string("no cuDNN: ") + e.what();
+  }
 }
 
 void set_context(std::shared_ptr<Context> context) {

@@ -155,6 +155,8 @@ class GraphBuilder {
 
 // The one of this process; null where cuDNN cannot be used, which the log says once, and why.
 std::shared_ptr<Context> context();
+// "cuDNN 9.19.0 (/usr/lib/libcudnn.so.9)", whether there is a GPU or not; else "no cuDNN: " and why.
+std::string found_version();
 // In its place, for tests. Null: looked for anew.
 void set_context(std::shared_ptr<Context> context);
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -114,6 +115,7 @@ struct CudaBackend {
   std::string name;
   bool automatic = false;
   std::shared_ptr<CudaDriver> driver;
+  std::function<std::string()> libraries = {};  // Backend::libraries
 };
 void add_cuda_backend(Registry& registry, const CudaBackend& backend);
 

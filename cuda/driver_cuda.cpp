@@ -167,7 +167,11 @@ void register_backend(Registry& registry) {
 #ifdef MILLRACE_HAVE_CUDNN
   cudnn::register_conv2d(registry);
 #endif
-  add_cuda_backend(registry, {.name = "cuda", .automatic = true, .driver = std::make_shared<Runtime>()});
+  CudaBackend backend{.name = "cuda", .automatic = true, .driver = std::make_shared<Runtime>()};
+#ifdef MILLRACE_HAVE_CUDNN
+  backend.libraries = cudnn::found_version;
+#endif
+  add_cuda_backend(registry, backend);
 }
 
 }  // namespace millrace::cuda

@@ -197,7 +197,8 @@ void add_cuda_backend(Registry& registry, const CudaBackend& backend) {
                           auto device = std::make_unique<CudaDevice>(backend.driver, backend.name, *number);
                           *in_use = *number;
                           return device;
-                        }});
+                        },
+                        .libraries = backend.libraries});
 }
 
 }  // namespace millrace

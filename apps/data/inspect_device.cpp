@@ -29,6 +29,7 @@ ordered_json backend_json(const Backend& backend) {
   if (!found.driver.empty()) json["driver"] = found.driver;
   if (!found.runtime.empty()) json["runtime"] = found.runtime;
   if (!found.code.empty()) json["compiled_for"] = found.code;
+  if (backend.libraries) json["libraries"] = backend.libraries();
   json["devices"] = ordered_json::array();
   for (const FoundDevice& device : found.devices) json["devices"].push_back(device_json(device));
   return json;
@@ -72,6 +73,7 @@ void print_devices(const ordered_json& json) {
     if (backend.contains("compiled_for"))
       fmt::print("{:<10} CUDA of the driver {}, of this program {}; kernels for {}\n", "",
                  text(backend, "driver"), text(backend, "runtime"), text(backend, "compiled_for"));
+    if (backend.contains("libraries")) fmt::print("{:<10} {}\n", "", text(backend, "libraries"));
   }
   if (!cuda) fmt::print("{:<10} not in this build: nvcc was not found\n", "cuda");
   fmt::print("{:<10} takes {}\n", "auto", json["auto"].get<std::string>());

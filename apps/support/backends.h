@@ -8,9 +8,9 @@ void register_backends();
 
 // Of --device.
 inline constexpr const char* kDeviceHelp =
-    "auto: a GPU where one can be used, else the CPU; cpu; cuda or cuda:<number>: a GPU, on which "
-    "convolutions "
-    "are slow so far; cuda-sim: a GPU simulated on the CPU, to find faults, very slow";
+    "auto: a GPU where one can be used, else the CPU; cpu; cuda or cuda:<number>: a GPU, with convolutions "
+    "by "
+    "cuDNN where it is found; cuda-sim: a GPU simulated on the CPU, to find faults, very slow";
 
 inline constexpr const char* kPrecisionHelp =
     "fp32; tf32: factors of products are rounded to 10 bits, on a GPU; bf16: activations and copies of the "

@@ -160,6 +160,26 @@ cudnnStatus_t no_descriptor(cudnnBackendDescriptorType_t, cudnnBackendDescriptor
   return CUDNN_STATUS_NOT_SUPPORTED;
 }
 cudnnStatus_t no_finalize(cudnnBackendDescriptor_t) { return CUDNN_STATUS_BAD_PARAM; }
+cudnnStatus_t a_handle(cudnnHandle_t* handle) {
+  static int made;
+  *handle = reinterpret_cast<cudnnHandle_t>(&made);
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t no_more(cudnnHandle_t) { return CUDNN_STATUS_SUCCESS; }
+cudnnStatus_t a_descriptor(cudnnBackendDescriptorType_t, cudnnBackendDescriptor_t* descriptor) {
+  static int made;
+  *descriptor = &made;
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t fine(cudnnBackendDescriptor_t) { return CUDNN_STATUS_SUCCESS; }
+cudnnStatus_t set(cudnnBackendDescriptor_t, cudnnBackendAttributeName_t, cudnnBackendAttributeType_t, int64_t,
+                  const void*) {
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t a_stream(cudnnHandle_t, cudaStream_t) { return CUDNN_STATUS_SUCCESS; }
+cudnnStatus_t fails(cudnnHandle_t, cudnnBackendDescriptor_t, cudnnBackendDescriptor_t) {
+  return CUDNN_STATUS_EXECUTION_FAILED;
+}
 const char* words(cudnnStatus_t) { return "CUDNN_STATUS_INJECTED"; }
 void no_more_words(char* text, size_t) { *text = 0; }
 size_t version_8() { return 8907; }
@@ -173,12 +193,34 @@ TEST_CASE("statuses of cuDNN become errors, and another version is refused") {
   api.GetErrorString = words;
   api.GetLastErrorString = no_more_words;
   CHECK_THAT(message_of([&] { cudnn::require_version(api); }),
-             Contains("libcudnn.so") && Contains("cuDNN 0.89.7"));
+             Contains("libcudnn.so") && Contains("cuDNN 8.9.7"));
   api.Create = no_handle;
   CHECK_THAT(message_of([&] { cudnn::Context{api}; }), Contains("a handle") && Contains("INJECTED"));
   api.BackendCreateDescriptor = no_descriptor;
   CHECK_THAT(message_of([&] { cudnn::Context(api, "{}"); }),
              Contains("a descriptor") && Contains("INJECTED"));
+}
+
+TEST_CASE("a plan that does not start is an error that names it") {
+  cudnn::Api api;
+  api.GetVersion = version_8;
+  api.GetErrorString = words;
+  api.GetLastErrorString = no_more_words;
+  api.Create = a_handle;
+  api.Destroy = no_more;
+  api.SetStream = a_stream;
+  api.BackendCreateDescriptor = a_descriptor;
+  api.BackendDestroyDescriptor = fine;
+  api.BackendSetAttribute = set;
+  api.BackendFinalize = fine;
+  api.BackendExecute = fails;
+  cudnn::Context context(api);
+  const cudnn::Plan plan{
+      .descriptor = cudnn::Descriptor(context.api(), CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR),
+      .workspace_bytes = 0,
+      .name = "e62 1f00ab34"};
+  CHECK_THAT(message_of([&] { context.execute(plan, {1}, {nullptr}, nullptr, nullptr); }),
+             Contains("e62 1f00ab34 to start") && Contains("INJECTED"));
 }
 
 TEST_CASE("a node that cuDNN refuses is done by our own kernels") {
