@@ -8,7 +8,8 @@ usage() {
   cat <<'END'
 usage: ./test.sh [options]
   --sanitize    with AddressSanitizer and UndefinedBehaviorSanitizer and no CUDA toolkit, in build-sanitize/
-  --label L     only the tests of this label: unit, gradient, parity, cuda-sim, race, sim-faults, cuda, fuzz or e2e
+  --label L     only the tests of this label: unit, gradient, parity, cuda-sim, race, sim-faults, bf16, capture,
+                cudnn-plans, cuda, fuzz or e2e
   --werror      a compiler warning is an error
   --no-setup    install no packages; leave out what is missing
   --jobs N      compile and test N at a time (default: one per core)

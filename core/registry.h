@@ -66,6 +66,8 @@ struct Kernel {
   bool repeatable = true;
   // True: products of float round their factors to TF32. Taken only by plans of Precision::tf32.
   bool tf32 = false;
+  // What the version rounds beside its result, relative to the largest: what parity tests allow it more.
+  double rounding = 0;
 };
 
 // The type under which kernels for such operands are registered: bf16 as soon as one of them is, because

@@ -327,7 +327,10 @@ template <class T, bool tf32> void add_versions(Registry& r, Dtype dtype) {
   const std::string suffix = tf32 ? "-tf32" : "";
   const int base = tf32 ? 200 : 100;
   const bool strict = dtype == Dtype::f32 && !tf32;
-  const auto add = [&](const std::string& version, PrepareFn prepare_version, int preference) {
+  constexpr double kTf32 = 3e-3,
+                   kRoundedTwice = 1e-2;  // sums of factors of 10 bits; bf16 between plan and epilogue
+  const auto add = [&](const std::string& version, PrepareFn prepare_version, int preference,
+                       double rounding) {
     r.add_kernel({.op = T::kName,
                   .device = kDevice,
                   .version = version + suffix,
@@ -335,13 +338,15 @@ template <class T, bool tf32> void add_versions(Registry& r, Dtype dtype) {
                   .run = run,
                   .prepare = prepare_version,
                   .preference = base + preference,
-                  .tf32 = tf32});
+                  .tf32 = tf32,
+                  .rounding = rounding});
   };
-  add("cudnn", prepare<T, Form::fused, 0, tf32>, strict ? 50 : 70);
-  add("cudnn-plain", prepare<T, Form::plain, 0, tf32>, 60);
+  const double sums = tf32 ? kTf32 : 0, epilogue = dtype == Dtype::bf16 ? kRoundedTwice : sums;
+  add("cudnn", prepare<T, Form::fused, 0, tf32>, strict ? 50 : 70, sums);
+  add("cudnn-plain", prepare<T, Form::plain, 0, tf32>, 60, epilogue);
   [&]<size_t... i>(std::index_sequence<i...>) {
-    (add(fmt::format("cudnn-plain-{}", i + 2), prepare<T, Form::plain, i + 1, tf32>,
-         40 - static_cast<int>(i)),
+    (add(fmt::format("cudnn-plain-{}", i + 2), prepare<T, Form::plain, i + 1, tf32>, 40 - static_cast<int>(i),
+         epilogue),
      ...);
   }
   (std::make_index_sequence<kPlainRanks - 1>());

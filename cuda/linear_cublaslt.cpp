@@ -140,6 +140,7 @@ void add_linear_cublaslt(Registry& registry, CublasLtBackend given) {
     kernel.prepare = prepare_tf32;
     kernel.preference = 101;
     kernel.tf32 = true;
+    kernel.rounding = 3e-3;  // sums of factors of 10 bits
     registry.add_kernel(kernel);
   };
   add(Linear::kName, run_linear, prepare_linear<false>, prepare_linear<true>);

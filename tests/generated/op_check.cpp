@@ -341,7 +341,7 @@ Complaints compare(const Case& test, const Kernel& kernel, const Run& run, const
   const double fallback = kernel.dtype == Dtype::f64 ? kParityTolerance64 : kParityTolerance32;
   const double wanted =
       kernel.dtype == Dtype::bf16 && test.bf16_tolerance > 0 ? test.bf16_tolerance : test.parity_tolerance;
-  const double tolerance = wanted > 0 ? wanted : fallback;
+  const double tolerance = std::max(wanted > 0 ? wanted : fallback, kernel.rounding);
   for (size_t o = 0; o < reference.out.size(); ++o) {
     Worst worst;
     for (size_t e = 0; e < reference.out[o].size(); ++e) {
