@@ -186,7 +186,8 @@ class Run:
         cache = self.out / "kernels.json"
         size = ["--preset", "tiny", "--repeats", 1, "--batch", 1] if self.rehearsal else \
             ["--preset", "paper", "--repeats", 50, "--batch", batch, "--kernels", "measure", "--kernel-cache", cache]
-        status, text = self.program("bench_step", "--device", self.o.device, *size, *shlex.split(arguments), "--json")
+        options = [*size, *shlex.split(arguments), "--nodes", "--json"]
+        status, text = self.program("bench_step", "--device", self.o.device, *options)
         if status != 0:
             raise RuntimeError(f"bench_step {arguments} ended with {status}; log.txt says why")
         return json.loads(text.strip().splitlines()[-1])
@@ -281,7 +282,7 @@ class Run:
             return self.bench_step(f"--precision {precision}", batch)
         if work == "infer":
             return self.bench_step(f"--inference --precision {precision}", batch)
-        return None  # loss and adam are rows of bench_kernels
+        return None  # loss and adam are nodes of the step
 
     def race(self, name, job):
         """All contenders in turn, ROUNDS times -> name -> seconds of each round"""

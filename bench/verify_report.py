@@ -18,13 +18,10 @@ GOALS = {
 }
 
 
-def kernel_seconds(parts, op):
-    """The longest of an op's benchmark cases by its fastest version: the one of full size"""
-    fastest = {}
-    for row in parts.get("kernels", {}).get("times", []):
-        if row["op"] == op and row["dtype"] == "f32" and row["seconds"]:
-            fastest[row["case"]] = min(row["seconds"], fastest.get(row["case"], row["seconds"]))
-    return max(fastest.values()) if fastest else None
+def node_seconds(step, op):
+    """Of all nodes of an op in a step of full size, as bench_step --nodes --json gives them"""
+    found = [row["seconds"] for row in step.get("layers", []) if row["name"].rsplit("/", 1)[-1] == op]
+    return sum(found) if found else None
 
 
 def ratio(a, b):
@@ -41,8 +38,8 @@ def measured(results):
     best = lambda race, forms: min((seconds(race)[f] for f in forms if f in seconds(race)), default=None)
     graphs, compiled = ("captured", "compiled", "compiled-captured"), ("compiled", "compiled-captured")
     flow = seconds("infer 64").get("millrace") or steps.get("infer 64", {}).get("seconds")
-    loss, adam = kernel_seconds(parts, "multiscale_loss"), kernel_seconds(parts, "adam")
     bf16 = steps.get("bf16", {})
+    loss, adam = node_seconds(bf16, "multiscale_loss"), node_seconds(bf16, "adam")
     kinds = {kind["name"]: kind for kind in bf16.get("kinds", [])}
     convs, nodes = kinds.get("conv", {}), bf16.get("sum_of_nodes")
     rest = sum(k["seconds"] for name, k in kinds.items() if name not in ("conv", "optimizer")) if kinds else None
