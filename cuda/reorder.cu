@@ -86,7 +86,8 @@ template <class T> void reorder(const KernelArgs& args) {
 
 }  // namespace
 
-// No faster rung: every kernel of this device works on dense arrays, so its plans have no reorder nodes.
+// No faster rung: kernels go along with padded channels, so that a bf16 step has no reorder, and one in f32
+// that of the images.
 void register_reorder(Registry& r) {
   add_cuda_kernel(r, {.op = Reorder::kName, .run = reorder<float>, .prepare = prepare});
   add_cuda_kernel(r, {.op = Reorder::kName, .dtype = Dtype::bf16, .run = reorder<Bf16>, .prepare = prepare});
