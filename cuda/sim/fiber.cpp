@@ -5,6 +5,7 @@
 #include <utility>
 
 #ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -53,6 +54,10 @@ Fiber::Fiber(std::function<void(Fiber&)> function) : stacks_(std::make_unique<St
   boost::context::protected_fixedsize_stack allocator(kStackBytes);
   const boost::context::stack_context stack = allocator.allocate();
   stacks_->inside_range = {static_cast<const char*>(stack.sp) - stack.size, stack.size};
+#ifdef __SANITIZE_ADDRESS__
+  // ASan's own stacks of fibers that have ended leave their marks behind, and the memory may be the same.
+  __asan_unpoison_memory_region(stacks_->inside_range.bottom, stack.size);
+#endif
   stacks_->inside = boost::context::fiber(
       std::allocator_arg, boost::context::preallocated(stack.sp, stack.size, stack), allocator,
       [this, function = std::move(function)](boost::context::fiber&& outside) {

@@ -40,7 +40,7 @@ TEST_CASE("a library that is nowhere: the message names it, the loader's words a
              Contains("libmillrace-none.so.9") && Contains("No such file") && Contains("MILLRACE_TEST_LIB"));
 }
 
-TEST_CASE("wheels and toolkits are looked through; a variable is obeyed alone") {
+TEST_CASE("wheels and toolkits are looked through, a variable is obeyed alone") {
   const test::TemporaryFolder folder;
   const std::filesystem::path root = folder / "env";
   const std::filesystem::path wheel = root / "lib/python3.11/site-packages/none/lib";
