@@ -253,7 +253,7 @@ TEST_CASE("a trace that cannot be written is a warning, and the run goes on") {
   CHECK(leaves_no_temporary(run));
 }
 
-TEST_CASE("--profile takes a number of steps, of a training") {
+TEST_CASE("the option --profile takes a number of steps, of a training") {
   const TemporaryFolder folder;
   for (const char* wrong : {"--profile 0", "--profile -1", "--profile 1001"})
     require_failure(train(arguments(folder / "run", wrong)), {2, {"--profile"}});
