@@ -44,10 +44,10 @@ std::vector<Sizes> sizes() {
           {"one", {1, 1}, {1, 1}},
           {"image", {2, 2, 3, 2}, {3, 2, 3, 2}},
           {"odd", {3, 37}, {11, 37}},
-          {"one image, vectors", {1, 520}, {10, 520}},
+          {"one image, vectors", {1, 264}, {4, 264}},
           {"batches of 8 and a rest", {11, 24}, {16, 24}},
-          {"runs of outputs", {3, 40}, {150, 40}},
-          {"runs and several blocks", {2, 1032}, {72, 1032}},
+          {"runs of outputs", {3, 8}, {150, 8}},
+          {"runs and several blocks", {2, 520}, {5, 520}},
           {"one image benchmark", {1, 7, 7, 512}, {512, 7, 7, 512}, true},
           {"10 images benchmark", {10, 4096}, {1000, 4096}, true},
           {"128 images benchmark", {128, 1024}, {1024, 1024}, true}};
