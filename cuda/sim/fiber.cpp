@@ -5,7 +5,6 @@
 #include <utility>
 
 #ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -54,10 +53,10 @@ Fiber::Fiber(std::function<void(Fiber&)> function) : stacks_(std::make_unique<St
   boost::context::protected_fixedsize_stack allocator(kStackBytes);
   const boost::context::stack_context stack = allocator.allocate();
   stacks_->inside_range = {static_cast<const char*>(stack.sp) - stack.size, stack.size};
-#ifdef __SANITIZE_ADDRESS__
-  // ASan's own stacks of fibers that have ended leave their marks behind, and the memory may be the same.
-  __asan_unpoison_memory_region(stacks_->inside_range.bottom, stack.size);
-#endif
+  // Boost enters the new stack once already now. Unless ASan knows, it takes the frame there for one of the
+  // stack here, and for gone when an exception passes here.
+  AsanSwitch entering;
+  entering.leave(stacks_->inside_range);
   stacks_->inside = boost::context::fiber(
       std::allocator_arg, boost::context::preallocated(stack.sp, stack.size, stack), allocator,
       [this, function = std::move(function)](boost::context::fiber&& outside) {
@@ -67,6 +66,7 @@ Fiber::Fiber(std::function<void(Fiber&)> function) : stacks_(std::make_unique<St
         stacks_->inside_switch.leave(stacks_->outside_range, true);
         return std::move(stacks_->outside);
       });
+  entering.arrive();
 }
 
 Fiber::~Fiber() = default;
