@@ -23,7 +23,7 @@ constexpr uint64_t kMaxFileBytes = uint64_t{16} << 20;
 std::string kernel_environment(const std::string& device) {
   std::string text = device + ": " + make_device(device)->description() + "; " + library_versions();
   for (const Backend& backend : Registry::get().backends()) {
-    if (!backend.libraries || device.rfind(backend.name, 0) != 0) continue;
+    if (!backend.libraries || device.substr(0, device.find(':')) != backend.name) continue;
     if (const std::string libraries = backend.libraries(); !libraries.empty()) text += "; " + libraries;
   }
   return text;

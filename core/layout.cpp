@@ -91,4 +91,17 @@ LayoutTable layout_table(const Layout& layout, const Shape& shape) {
   return table;
 }
 
+std::vector<int64_t> layout_places(const Layout& layout, const Shape& shape) {
+  const LayoutTable table = layout_table(layout, shape);
+  std::vector<int64_t> places{0};
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    std::vector<int64_t> next;
+    for (const int64_t place : places) {
+      for (const int64_t offset : table[static_cast<size_t>(axis)]) next.push_back(place + offset);
+    }
+    places = std::move(next);
+  }
+  return places;
+}
+
 }  // namespace millrace

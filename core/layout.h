@@ -51,5 +51,7 @@ int64_t channel_pitch(const Layout& layout, const Shape& shape);
 // Element (n, i, ...) of the shape lies at table[0][n] + table[1][i] + ...
 using LayoutTable = std::array<std::vector<int64_t>, Shape::kMaxRank>;
 LayoutTable layout_table(const Layout& layout, const Shape& shape);
+// The places of all elements, in the order of the shape.
+std::vector<int64_t> layout_places(const Layout& layout, const Shape& shape);
 
 }  // namespace millrace

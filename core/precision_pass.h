@@ -3,18 +3,14 @@
 // (Op::bf16_operands):
 //
 // 1. A value is bf16 when its producer can write that and no reader needs f32. Inputs and outputs of the
-// graph and
-//    updates of the State are f32.
+//    graph and updates of the State are f32.
 // 2. A value with readers of both kinds is f32 and rounded once for the others, by a `cast` node; but what is
-// made of
-//    no real numbers (normalize_image) is made in both types.
+//    made of no real numbers (normalize_image) is made in both types.
 // 3. A producer whose output must be f32 does so on bf16 operands if there is such an op
-// (Op::with_precise_output: the
-//    convolution that ends in a flow), else computes in f32. So do ops that are not worth a cast of an
-//    operand (Bf16Operands::rounds): the sum of an f32 and a bf16 gradient is f32.
+//    (Op::with_precise_output: the convolution that ends in a flow), else computes in f32. So do ops that are
+//    not worth a cast of an operand (Bf16Operands::rounds): the sum of an f32 and a bf16 gradient is f32.
 // 4. Weights are read from the buffer kParamsBf16 of the State, which the optimizer writes beside the
-// parameters
-//    (Op::with_copy) and ParamStore fills.
+//    parameters (Op::with_copy) and ParamStore fills.
 //
 // A device without bf16 kernels emulates: all is f32, and `round_bf16` nodes stand where a value would be
 // bf16 and where weights are read. Products of bf16 numbers are exact in f32, so that results differ from the

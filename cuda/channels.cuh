@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "cuda/conv2d_layouts.h"
 #include "cuda/elementwise.cuh"
 
 namespace MILLRACE_CUDA_NS {
@@ -47,9 +48,6 @@ inline int64_t pitch_out(const KernelArgs& args, size_t o) {
   return args.prepared ? static_cast<const Pitches*>(args.prepared)->out[o]
                        : args.out[o].shape[args.out[o].shape.rank() - 1];
 }
-
-// Of a multiple of this many channels tensor cores read without a copy: 16 bytes.
-constexpr int64_t channel_multiple(Dtype dtype) { return 16 / size_of(dtype); }
 
 // Inputs as they lie, where only their channels are padded, else dense; outputs of rank 4 padded where they
 // are bf16, for the convolutions that read them.

@@ -5,15 +5,14 @@
 namespace millrace {
 namespace {
 
-int64_t multiple(Dtype dtype) { return 16 / size_of(dtype); }
-
-Layout activations(const Spec& s) { return channel_padded(s.shape, multiple(s.dtype)); }
+Layout activations(const Spec& s) { return channel_padded(s.shape, channel_multiple(s.dtype)); }
 
 // Weights and their gradient end where the activations of the node do, whatever their own type is.
 Layout weights(const Shape& shape, Dtype activations) {
+  const int64_t multiple = channel_multiple(activations);
   Layout layout{{0, 1, 2, 3}, {}, {}};
   for (const int axis : {0, 3}) {
-    if (shape[axis] % multiple(activations) != 0) layout.pads.push_back({axis, multiple(activations)});
+    if (shape[axis] % multiple != 0) layout.pads.push_back({axis, multiple});
   }
   return layout.pads.empty() ? Layout{} : layout;
 }

@@ -11,6 +11,8 @@
 
 namespace millrace {
 
+constexpr int64_t channel_multiple(Dtype dtype) { return 16 / size_of(dtype); }
+
 // Of weights (O,kh,kw,I), in the State too (Registry::weight_layout). Outputs are added behind the others.
 Layout padded_weights(const Spec& weights);
 // Of a node of conv2d, conv2d_dx, conv2d_dw or conv2d_db. Biases, their gradients and the f32 result of a

@@ -33,20 +33,6 @@ struct Padded {
   Prepared plain;
 };
 
-// Where the elements of a value lie, in their order.
-std::vector<int64_t> places_of(const Layout& layout, const Shape& shape) {
-  const LayoutTable table = layout_table(layout, shape);
-  std::vector<int64_t> places{0};
-  for (int axis = 0; axis < shape.rank(); ++axis) {
-    std::vector<int64_t> next;
-    for (int64_t place : places) {
-      for (int64_t offset : table[static_cast<size_t>(axis)]) next.push_back(place + offset);
-    }
-    places = std::move(next);
-  }
-  return places;
-}
-
 // Dense operands of f32 in the place of a node's own.
 class Plain {
  public:
@@ -63,7 +49,7 @@ class Plain {
   void read(const Op& op) {
     for (size_t k = 0; k < operands_.size(); ++k) {
       const Tensor& t = operands_[k];
-      const std::vector<int64_t> places = places_of(layouts_[k], t.shape);
+      const std::vector<int64_t> places = layout_places(layouts_[k], t.shape);
       for (size_t e = 0; e < places.size(); ++e) memory_[k][e] = number(t, places[e]);
       int64_t others = 0;
       for (int64_t at = 0; at < layouts_[k].count(t.shape); ++at) others += !(number(t, at) == 0);
@@ -81,7 +67,7 @@ class Plain {
     for (size_t k = 0; k < operands_.size(); ++k) {
       const Tensor& t = operands_[k];
       std::memset(t.data, 0, static_cast<size_t>(layouts_[k].count(t.shape) * size_of(t.dtype)));
-      const std::vector<int64_t> places = places_of(layouts_[k], t.shape);
+      const std::vector<int64_t> places = layout_places(layouts_[k], t.shape);
       for (size_t e = 0; e < places.size(); ++e) {
         const auto at = static_cast<size_t>(places[e]);
         if (t.dtype == Dtype::bf16)

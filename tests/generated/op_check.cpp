@@ -140,33 +140,19 @@ struct Run {
   Complaints complaints;
 };
 
-// Places in memory of a value's elements, in the order of its shape.
-std::vector<size_t> places_of(const Spec& spec) {
-  const LayoutTable table = layout_table(spec.layout, spec.shape);
-  std::vector<size_t> places{0};
-  for (int axis = 0; axis < spec.shape.rank(); ++axis) {
-    std::vector<size_t> next;
-    for (size_t at : places) {
-      for (int64_t offset : table[static_cast<size_t>(axis)])
-        next.push_back(at + static_cast<size_t>(offset));
-    }
-    places = std::move(next);
-  }
-  return places;
-}
-
 // Values as they lie in memory, zeros filling up blocks; and back, with a complaint where it is not zeros.
 std::vector<double> lay_out(const std::vector<double>& values, const Spec& spec) {
   if (spec.layout.dense()) return values;
   std::vector<double> memory(static_cast<size_t>(spec.elements()));
-  const std::vector<size_t> places = places_of(spec);
-  for (size_t e = 0; e < values.size(); ++e) memory[places[e]] = values[e];
+  const std::vector<int64_t> places = layout_places(spec.layout, spec.shape);
+  for (size_t e = 0; e < values.size(); ++e) memory[static_cast<size_t>(places[e])] = values[e];
   return memory;
 }
 std::vector<double> collect(std::vector<double> memory, const Spec& spec, Complaints& complaints) {
   if (spec.layout.dense()) return memory;
   std::vector<double> values;
-  for (size_t place : places_of(spec)) values.push_back(std::exchange(memory[place], 0));
+  for (int64_t place : layout_places(spec.layout, spec.shape))
+    values.push_back(std::exchange(memory[static_cast<size_t>(place)], 0));
   if (std::any_of(memory.begin(), memory.end(), [](double v) { return !(v == 0); }))
     complaints.push_back("did not fill up " + spec.to_string() + " with zeros");
   return values;

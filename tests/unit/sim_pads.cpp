@@ -36,15 +36,8 @@ Moved bytes_moved(const Plan& plan) {
 int64_t stray(const State& state, const char* buffer, const FlatLayout& layout) {
   std::vector<double> values = to_double(state.at(buffer));
   for (const FlatSlice& slice : layout.slices) {
-    const LayoutTable t = layout_table(slice.layout, slice.shape);
-    std::vector<int64_t> places{slice.offset};
-    for (int axis = 0; axis < slice.shape.rank(); ++axis) {
-      std::vector<int64_t> next;
-      for (int64_t place : places)
-        for (int64_t offset : t[static_cast<size_t>(axis)]) next.push_back(place + offset);
-      places = std::move(next);
-    }
-    for (int64_t place : places) values[static_cast<size_t>(place)] = 0;
+    for (int64_t place : layout_places(slice.layout, slice.shape))
+      values[static_cast<size_t>(slice.offset + place)] = 0;
   }
   return std::count_if(values.begin(), values.end(), [](double v) { return !(v == 0); });
 }
