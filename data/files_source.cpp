@@ -54,6 +54,7 @@ class FilesSource final : public ClipSource {
     const Item& found = at(item);
     return found.folder ? static_cast<int64_t>(found.folder->frames.size()) : index_of(item).frames;
   }
+  double rate(int64_t item) const override { return at(item).folder ? 0 : index_of(item).rate; }
   void read(const ClipRange& range, Clip& clip) const override;
   std::vector<FramePtr> borrow(const ClipRange& range) const override;
 

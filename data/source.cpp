@@ -35,6 +35,7 @@ class ItemSubset final : public ClipSource {
   std::string name(int64_t item) const override { return source_->name(inner(item)); }
   std::string path(int64_t item) const override { return source_->path(inner(item)); }
   int64_t length(int64_t item) const override { return source_->length(inner(item)); }
+  double rate(int64_t item) const override { return source_->rate(inner(item)); }
   void read(const ClipRange& range, Clip& clip) const override {
     ClipRange inside = range;
     inside.item = inner(range.item);
@@ -71,6 +72,7 @@ class FramePart final : public ClipSource {
     if (part_ == Part::last) return held_out_;
     return whole > held_out_ ? whole - held_out_ : whole;
   }
+  double rate(int64_t item) const override { return source_->rate(item); }
   void read(const ClipRange& range, Clip& clip) const override {
     source_->read(inside(range), clip);
     pad_clip(range, clip);

@@ -41,6 +41,8 @@ class ClipSource {
   virtual std::string path(int64_t) const { return {}; }
   // In frames, exact. May have to decode the item.
   virtual int64_t length(int64_t item) const = 0;
+  // Frames per second as the file has it, for people; 0 where it is not known. Costs as much as length().
+  virtual double rate(int64_t) const { return 0; }
   // Fills `clip`, reusing its memory. Frames past the end of an item repeat the last one; flow into or
   // between repeated frames is unknown.
   virtual void read(const ClipRange& range, Clip& clip) const = 0;

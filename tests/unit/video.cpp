@@ -136,6 +136,8 @@ TEST_CASE("a source keeps small videos whole and large ones in parts, with the s
     const auto [source, warnings] = open(path, cache_bytes);
     CHECK(source->name(0) == "clip");
     CHECK(source->length(0) == 40);
+    CHECK(source->rate(0) == 25);
+    CHECK(last_frames(take_items(source, {0}), 3)->rate(0) == 25);
     for (const int64_t first : {0, 5, 7, 8, 30, 37}) {
       const Clip clip = source->read({.item = 0, .first = first, .count = 11});
       for (int64_t k = 0; k < 11; ++k) {
