@@ -13,23 +13,6 @@
 namespace millrace {
 namespace {
 
-// What the crop is taken from.
-Size resized_size(const GeometryOptions& options, Size source) {
-  const Size wanted = options.resize == Size{} ? source : options.resize;
-  const double enlarge =
-      std::max(static_cast<double>(options.network.height) / static_cast<double>(wanted.height),
-               static_cast<double>(options.network.width) / static_cast<double>(wanted.width));
-  if (enlarge <= 1) return wanted;
-  const auto scaled = [&](int64_t extent, int64_t least) {
-    return std::max(least, static_cast<int64_t>(std::llround(static_cast<double>(extent) * enlarge)));
-  };
-  return {scaled(wanted.height, options.network.height), scaled(wanted.width, options.network.width)};
-}
-
-Window centre_window(Size frame, Size size) {
-  return {(frame.height - size.height) / 2, (frame.width - size.width) / 2, size};
-}
-
 // fillCropSize and fillFixOffset of the paper's data_transformer.cpp: 7 pairs of sizes that are neighbours on
 // the scale, 5 positions. For a 224x224 network in 340x256 frames the sizes are 256, 224 and 192.
 Window draw_multi_scale(Size network, Size frame, Draws& draws) {
@@ -47,6 +30,22 @@ Window draw_multi_scale(Size network, Size frame, Draws& draws) {
 }
 
 }  // namespace
+
+Size resized_size(const GeometryOptions& options, Size source) {
+  const Size wanted = options.resize == Size{} ? source : options.resize;
+  const double enlarge =
+      std::max(static_cast<double>(options.network.height) / static_cast<double>(wanted.height),
+               static_cast<double>(options.network.width) / static_cast<double>(wanted.width));
+  if (enlarge <= 1) return wanted;
+  const auto scaled = [&](int64_t extent, int64_t least) {
+    return std::max(least, static_cast<int64_t>(std::llround(static_cast<double>(extent) * enlarge)));
+  };
+  return {scaled(wanted.height, options.network.height), scaled(wanted.width, options.network.width)};
+}
+
+Window centre_window(Size frame, Size size) {
+  return {(frame.height - size.height) / 2, (frame.width - size.width) / 2, size};
+}
 
 Crop parse_crop(const std::string& name) {
   constexpr std::pair<std::string_view, Crop> kNames[] = {{"none", Crop::none},

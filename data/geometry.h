@@ -28,6 +28,11 @@ struct GeometryOptions {
   double mirror = 0;  // probability
 };
 
+// To what a frame of size `source` is resized before the crop.
+Size resized_size(const GeometryOptions& options, Size source);
+// The window of this size in the middle of a frame, half a pixel up and left where it must be.
+Window centre_window(Size frame, Size size);
+
 // In this order.
 struct ClipGeometry {
   Size resized = {};   // first resize to this; equal to the source's size: nothing to do

@@ -21,6 +21,7 @@ namespace {
 struct Slot {
   std::vector<uint8_t> frames;
   std::vector<float> truth;
+  std::vector<int32_t> labels;
   int64_t done = 0;  // samples finished or failed
   std::exception_ptr error;
   int64_t error_sample = 0;
@@ -64,6 +65,7 @@ class Loader::Impl {
         slots_(static_cast<size_t>(options.slots)) {
     for (Slot& slot : slots_) {
       slot.frames.resize(static_cast<size_t>(options_.batch * frame_values()));
+      if (options_.want_labels) slot.labels.resize(static_cast<size_t>(options_.batch));
       if (options_.want_truth) slot.truth.resize(static_cast<size_t>(options_.batch * truth_values()));
     }
   }
@@ -76,7 +78,7 @@ class Loader::Impl {
 
  private:
   int64_t pixels() const { return options_.geometry.network.height * options_.geometry.network.width; }
-  int64_t frame_values() const { return pixels() * 3 * options_.frames; }
+  int64_t frame_values() const { return pixels() * source_->channels() * options_.frames; }
   int64_t truth_values() const { return pixels() * 2 * (options_.frames - 1); }
   int64_t batch_of(int64_t sample) const { return (sample - start_) / options_.batch; }
   Slot& slot_of(int64_t batch) { return slots_[static_cast<size_t>(batch % options_.slots)]; }
@@ -88,6 +90,7 @@ class Loader::Impl {
   void start();
   void stop();
   void work();
+  int64_t label_of(int64_t item) const;
   void make_sample(int64_t sample, Workspace& workspace, Slot& slot) const;
   void write_sample(int64_t place, const Clip& clip, Slot& slot) const;
 
@@ -185,13 +188,28 @@ Batch Loader::Impl::next() {
   if (slot.error) std::rethrow_exception(slot.error);
   std::fill(slot.frames.begin() + count * frame_values(), slot.frames.end(), uint8_t{0});
   std::fill(slot.truth.begin() + (slot.truth.empty() ? 0 : count * truth_values()), slot.truth.end(), 0.0f);
+  std::fill(slot.labels.begin() + (slot.labels.empty() ? 0 : count), slot.labels.end(), 0);
   batch.frames = slot.frames.data();
+  if (options_.want_labels) batch.labels = slot.labels.data();
   if (options_.want_truth) batch.truth = slot.truth.data();
   return batch;
 }
 
+int64_t Loader::Impl::label_of(int64_t item) const {
+  if (const std::optional<int64_t> label = source_->label(item)) return *label;
+  fail(ErrorKind::data,
+       {.where = source_->name(item),
+        .expected = "a label",
+        .got = "none",
+        .hint = "Open the data as labelled: a list with labels, or a folder of class folders"});
+}
+
 void Loader::Impl::make_sample(int64_t sample, Workspace& workspace, Slot& slot) const {
   const int64_t item = sampler_.item(sample);
+  if (options_.want_labels) {
+    slot.labels[static_cast<size_t>((sample - start_) % options_.batch)] =
+        static_cast<int32_t>(label_of(item));
+  }
   const int64_t length = source_->length(item);
   int64_t first = centre_start(length, options_.frames);
   if (options_.random_start) {

@@ -20,6 +20,7 @@ struct LoaderOptions {
   int64_t threads = 2;
   int64_t slots = 3;           // batches in memory, of which the caller holds one
   bool want_truth = false;     // unknown flow (flow.h) where the source has none
+  bool want_labels = false;    // an error where the source has none
   bool shuffle = true;         // a new order of the items each epoch; else the source's order
   int64_t clips_per_item = 1;  // in an epoch (data/sampler.h)
   bool random_start = true;    // else the clip of centre_start
@@ -31,8 +32,10 @@ struct LoaderOptions {
 struct Batch {
   int64_t first_sample = 0;
   int64_t count = 0;  // samples, N but in the last batch before `end`; the rest of the memory is zero
-  const uint8_t* frames = nullptr;  // (N,H,W,3T), channels frame-major: B0 G0 R0 B1 ...
+  const uint8_t* frames = nullptr;  // (N,H,W,3T), channels frame-major: B0 G0 R0 B1 ...; of flow (N,H,W,2T):
+                                    // x0 y0 x1 ...
   const float* truth = nullptr;     // (N,H,W,2(T-1)), channels u0 v0 u1 ...; null unless wanted
+  const int32_t* labels = nullptr;  // (N) classes from 0; null unless wanted
 };
 
 class Loader {

@@ -34,8 +34,12 @@ class ItemSubset final : public ClipSource {
   bool has_truth() const override { return source_->has_truth(); }
   std::string name(int64_t item) const override { return source_->name(inner(item)); }
   std::string path(int64_t item) const override { return source_->path(inner(item)); }
+  int64_t channels() const override { return source_->channels(); }
+  std::optional<int64_t> label(int64_t item) const override { return source_->label(inner(item)); }
+  const std::vector<std::string>& classes() const override { return source_->classes(); }
   int64_t length(int64_t item) const override { return source_->length(inner(item)); }
   double rate(int64_t item) const override { return source_->rate(inner(item)); }
+  int64_t claimed_length(int64_t item) const override { return source_->claimed_length(inner(item)); }
   void read(const ClipRange& range, Clip& clip) const override {
     ClipRange inside = range;
     inside.item = inner(range.item);
@@ -67,6 +71,9 @@ class FramePart final : public ClipSource {
   bool has_truth() const override { return source_->has_truth(); }
   std::string name(int64_t item) const override { return source_->name(item); }
   std::string path(int64_t item) const override { return source_->path(item); }
+  int64_t channels() const override { return source_->channels(); }
+  std::optional<int64_t> label(int64_t item) const override { return source_->label(item); }
+  const std::vector<std::string>& classes() const override { return source_->classes(); }
   int64_t length(int64_t item) const override {
     const int64_t whole = source_->length(item);
     if (part_ == Part::last) return held_out_;
@@ -99,6 +106,11 @@ class FramePart final : public ClipSource {
 };
 
 }  // namespace
+
+const std::vector<std::string>& ClipSource::classes() const {
+  static const std::vector<std::string> none;
+  return none;
+}
 
 std::vector<FramePtr> ClipSource::borrow(const ClipRange& range) const {
   ClipRange frames = range;
@@ -134,6 +146,12 @@ SourcePtr open_source(const SourceOptions& options) {
                             .got = std::to_string(source->options().frames)});
   }
   return source;
+}
+
+int64_t short_items(const ClipSource& source, int64_t frames) {
+  int64_t count = 0;
+  for (int64_t item = 0; item < source.size(); ++item) count += source.claimed_length(item) < frames;
+  return count;
 }
 
 SourcePtr take_items(SourcePtr source, std::vector<int64_t> items) {

@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "data/flow.h"
 #include "data/image.h"
+#include "data/lists.h"
 
 namespace millrace {
 
@@ -21,7 +23,7 @@ struct ClipRange {
 };
 
 struct Clip {
-  std::vector<Image> frames;  // `count`, 3 channels B G R, all of one size
+  std::vector<Image> frames;  // `count`, all of one size and of ClipSource::channels()
   std::vector<Flow> truth;    // `count - 1` where wanted and there is truth: frame k to k + 1; else empty
 };
 
@@ -39,10 +41,17 @@ class ClipSource {
   virtual std::string name(int64_t item) const = 0;  // short, unlike the others; fits as a folder's name
   // Where the item lies on disk; empty where it does not.
   virtual std::string path(int64_t) const { return {}; }
+  // Of a frame: 3, B G R; or 2 where the frames are flow, u and v as bytes (SourceOptions::flow).
+  virtual int64_t channels() const { return 3; }
+  // The class of an item, from 0, and the classes' names by label; none where the source has no labels.
+  virtual std::optional<int64_t> label(int64_t) const { return std::nullopt; }
+  virtual const std::vector<std::string>& classes() const;
   // In frames, exact. May have to decode the item.
   virtual int64_t length(int64_t item) const = 0;
   // Frames per second as the file has it, for people; 0 where it is not known. Costs as much as length().
   virtual double rate(int64_t) const { return 0; }
+  // The same without decoding: of a video that has not been decoded yet what its file claims.
+  virtual int64_t claimed_length(int64_t item) const { return length(item); }
   // Fills `clip`, reusing its memory. Frames past the end of an item repeat the last one; flow into or
   // between repeated frames is unknown.
   virtual void read(const ClipRange& range, Clip& clip) const = 0;
@@ -70,6 +79,25 @@ struct SourceOptions {
   // instead of being an error.
   std::string data_root = {};
   bool skip_missing = false;
+  // Every item has a label, or it is an error that says what is missing. Where labels come from:
+  //   a list                    its numbers, or the folders of its paths (number_labels in data/lists.h)
+  //   hmdb51:, Kinetics' CSV    the classes in them
+  //   a folder                  the first folder below it is the class
+  // and the classes' names from, in this order,
+  //   class_names               by label: of a training, so that what it is tested on is numbered alike
+  //   classes_file              classInd.txt or names alone, data/lists.h
+  //   classInd.txt              beside a list
+  //   the folders               in the alphabet's order
+  //   the labels themselves     "0", "1", ...
+  bool labelled = false;
+  std::vector<std::string> class_names = {};
+  std::string classes_file = {};
+  LabelBase label_base = LabelBase::automatic;  // how a list counts
+  // Items are folders of stored flow instead of videos: JPEG pairs or .flo or KITTI files as motionnet-flow
+  // writes them (data/flow_source.h); a clip's frames are flow then, as bytes, and lengths count flows.
+  // `flow_bound`, pixels, is what the bytes 0 and 255 mean.
+  bool flow = false;
+  double flow_bound = 20;
   // Items with fewer frames are left out with a warning, and so are broken ones; none left is an error. A
   // broken file that is named itself is an error.
   int64_t min_frames = 1;
@@ -97,6 +125,7 @@ struct SourceOptions {
 //                            root may also be the folder of frames `Class/x`, or either without `Class/`, and
 //                            differ in upper and lower case. The number of frames is checked for folders
 //   hmdb51:FOLDER,split=1,part=train  the lists of HMDB51 in FOLDER
+//   Kinetics' CSV            .csv, see data/lists.h
 SourcePtr open_source(const SourceOptions& options);
 
 // Is it a list, by its name? Only then data_root and skip_missing mean something.
@@ -108,6 +137,9 @@ SourcePtr take_items(SourcePtr source, std::vector<int64_t> items);
 // the first and is left out of the second (which is an error when none is left).
 SourcePtr without_last_frames(SourcePtr source, int64_t held_out);
 SourcePtr last_frames(SourcePtr source, int64_t held_out);
+
+// Items that have fewer frames than a clip, whose last frame is therefore repeated; by claimed_length.
+int64_t short_items(const ClipSource& source, int64_t frames);
 
 // First frame of the clip of `frames` that validation takes from an item of `length`: (length - frames + 1) /
 // 2, and 0 when the item is shorter.
