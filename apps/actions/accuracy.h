@@ -63,6 +63,9 @@ std::string protocol_text(const Protocol& protocol);  // "video@25x10"; "video" 
 enum class Metric { top1, mean_class, top5 };
 std::string metric_name(Metric metric, const Protocol& protocol);  // "top1/video@25x10", "top1/clip@1x1"
 
+// Of the splits' values; none where a split has none.
+std::optional<double> mean_over_splits(const std::vector<Accuracy>& splits, Metric metric);
+
 // An object whose keys are metric names; `videos`, `correct`, `top1_interval` (per cent), `ties`,
 // `classes_without_videos` and `protocol` beside them. Of several splits each metric has its name with
 // /split1, /split2, ..., and with /mean the mean over splits; the others are lists.

@@ -31,8 +31,8 @@ struct Scores {
 
 // Errors (data), which begin with [name:line:column]: a header that does not begin `video,label,`; no class,
 // or one of an empty name or twice; a row of another number of fields; a video without a name or twice; a
-// label that is no class; a score that is no finite float; quotes that RFC 4180 does not allow; control
-// characters and bytes that are not UTF-8; no row. The column counts bytes from 1.
+// label that is no class; a score that is no finite float; quotes that RFC 4180 does not allow; a
+// NUL byte; no row. The column counts bytes from 1.
 Scores parse_scores(std::string_view text, const std::string& name);
 // The same of a file, at most 2 GiB.
 Scores read_scores(const std::filesystem::path& path);
