@@ -11,11 +11,13 @@ template <class T> void normalize_image(const KernelArgs& args) {
   T* y = args.out[0].as<T>();
   const T b = static_cast<T>(a.mean_b), g = static_cast<T>(a.mean_g), r = static_cast<T>(a.mean_r);
   const T scale = static_cast<T>(a.scale);
-  parallel_for(args.out[0].count() / 3, [=](int64_t k) {
+  const int64_t count = args.out[0].count();
+  parallel_for(count / 3, [=](int64_t k) {
     y[3 * k] = (static_cast<T>(x[3 * k]) - b) * scale;
     y[3 * k + 1] = (static_cast<T>(x[3 * k + 1]) - g) * scale;
     y[3 * k + 2] = (static_cast<T>(x[3 * k + 2]) - r) * scale;
   });
+  for (int64_t k = count / 3 * 3; k < count; ++k) y[k] = (static_cast<T>(x[k]) - b) * scale;  // one mean
 }
 
 }  // namespace

@@ -10,18 +10,26 @@ constexpr int kBlock = 256;
 
 using Formula = FlowToInputFormula<float>;
 
+// What continues an axis of `extent` numbers beyond its ends.
+template <class Int> __device__ Int nearest(Int k, Int extent) {
+  return k < 0 ? 0 : k >= extent ? extent - 1 : k;
+}
+
 // plain. One thread per element of y, neighbours along channels, then columns: y is written in whole lines.
 // Four taps a thread, each normalised anew. Bytes per output: 1 of x (16 from the caches), 4 written (2 as
 // bf16).
 template <class T> __global__ void __launch_bounds__(kBlock)
-    input_elements(View4<const float> x, View4<T> y, Formula normalise, float shift) {
+    input_elements(View4<const float> x, View4<T> y, Formula normalise, float shift, bool replicate) {
   const int64_t element = global_thread();
   if (element >= y.N * y.H * y.W * y.C) return;
   const int64_t c = element % y.C, j = element / y.C % y.W, i = element / y.C / y.W % y.H;
   const int64_t n = element / y.C / y.W / y.H;
   const int64_t near_row = i / 2, far_row = i % 2 ? near_row + 1 : near_row - 1;
   const int64_t near_column = j / 2, far_column = j % 2 ? near_column + 1 : near_column - 1;
-  const auto z = [&](int64_t p, int64_t q) { return x.inside(p, q) ? normalise(x(n, p, q, c)) : 0.0f; };
+  const auto z = [&](int64_t p, int64_t q) {
+    if (replicate) p = nearest(p, x.H), q = nearest(q, x.W);
+    return x.inside(p, q) ? normalise(x(n, p, q, c)) : 0.0f;
+  };
   const float near = .75f * z(near_row, near_column) + .25f * z(near_row, far_column);
   const float far = .75f * z(far_row, near_column) + .25f * z(far_row, far_column);
   y.data[element] = from_float<T>(.75f * near + .25f * far - shift);
@@ -60,13 +68,14 @@ struct ThreadGrid {
 // cells. Four neighbours of y, rows 2i + 1 and 2i + 2 and columns 2j + 1 and 2j + 2, have the same four taps:
 // z at i, i + 1 and j, j + 1. One thread per such cell and kLanes channels, i from -1 to H - 1, j from -1 to
 // W - 1, loads and normalises each tap once, which is a quarter of `plain`'s loads, and moves kLanes channels
-// at a time. No load waits behind a branch: taps outside are moved to the border, and made zero afterwards.
+// at a time. No load waits behind a branch: taps outside are moved to the border, and made zero afterwards
+// unless it is replicated.
 // What a row of taps gives to two columns is computed once for both rows of y. Bytes per output: 1 of x (4
 // from the caches), 4 written (2 as bf16). Machine instructions of 4 channels on sm_90: 422, of which 112
 // only quantise; the others are 3.9 per byte (430 and 6.6 as bf16, which has fewer bytes to write).
 template <int kLanes, class T> __global__ void __launch_bounds__(kBlock)
     input_cells(const float* __restrict__ x, T* __restrict__ y, Extents e, ThreadGrid cells,
-                Formula normalise, float shift) {
+                Formula normalise, float shift, bool replicate) {
   const int t = static_cast<int>(global_thread());
   if (t >= cells.threads) return;
   const Place at = cells.place(t);
@@ -82,7 +91,7 @@ template <int kLanes, class T> __global__ void __launch_bounds__(kBlock)
   const bool row_inside[2] = {i >= 0, i + 1 < e.H}, column_inside[2] = {j >= 0, j + 1 < e.W};
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    const bool inside = row_inside[k / 2] && column_inside[k % 2];
+    const bool inside = replicate || (row_inside[k / 2] && column_inside[k % 2]);
 #pragma unroll
     for (int lane = 0; lane < kLanes; ++lane) {
       float& tap = taps[k / 2][k % 2][lane];
@@ -115,7 +124,8 @@ template <int kLanes, class T> __global__ void __launch_bounds__(kBlock)
 // plain. One thread per element of dx, which adds its sixteen taps. Bytes per output: 16 of dy (8 as bf16;
 // four times that from the caches), 4 of x, 4 written.
 template <class T> __global__ void __launch_bounds__(kBlock)
-    input_dx_elements(View4<const T> dy, View4<const float> x, View4<float> dx, Formula normalise) {
+    input_dx_elements(View4<const T> dy, View4<const float> x, View4<float> dx, Formula normalise,
+                      bool replicate) {
   const int64_t element = global_thread();
   if (element >= x.N * x.H * x.W * x.C) return;
   const int64_t c = element % x.C, j = element / x.C % x.W, i = element / x.C / x.W % x.H;
@@ -123,7 +133,8 @@ template <class T> __global__ void __launch_bounds__(kBlock)
   float sum = 0;
   for (int a = 0; a < 4; ++a) {
     for (int b = 0; b < 4; ++b) {
-      const int64_t p = 2 * i - 1 + a, q = 2 * j - 1 + b;
+      int64_t p = 2 * i - 1 + a, q = 2 * j - 1 + b;
+      if (replicate) p = nearest(p, dy.H), q = nearest(q, dy.W);
       const float weight = (a == 0 || a == 3 ? .25f : .75f) * (b == 0 || b == 3 ? .25f : .75f);
       if (dy.inside(p, q)) sum += weight * to_float(dy(n, p, q, c));
     }
@@ -140,23 +151,25 @@ constexpr int kStrip = 4;
 // instructions of 4 channels on sm_90: 711, 1.9 per byte (977 and 3.8 as bf16).
 template <int kLanes, class T> __global__ void __launch_bounds__(kBlock)
     input_dx_strips(const T* __restrict__ dy, const float* __restrict__ x, float* __restrict__ dx, Extents e,
-                    ThreadGrid strips, Formula normalise) {
+                    ThreadGrid strips, Formula normalise, bool replicate) {
   const int t = static_cast<int>(global_thread());
   if (t >= strips.threads) return;
   const Place place = strips.place(t);
   const int n = place.n, first = place.i * kStrip, j = place.j, c = place.group * kLanes;
 
-  const int row = 2 * e.W * e.C, corner = n * 2 * e.H * row + (2 * j - 1) * e.C + c;
+  const int row = 2 * e.W * e.C, corner = n * 2 * e.H * row + c;
 
   // Row p of dy, its columns 2j - 1 ... 2j + 2 weighed and added.
   const auto row_sum = [&](int p) {
     Floats<kLanes> sum{};
+    if (replicate) p = nearest(p, 2 * e.H);
     if (p < 0 || p >= 2 * e.H) return sum;
 #pragma unroll
     for (int b = 0; b < 4; ++b) {
-      const int q = 2 * j - 1 + b;
+      int q = 2 * j - 1 + b;
+      if (replicate) q = nearest(q, 2 * e.W);
       if (q < 0 || q >= 2 * e.W) continue;
-      const Floats<kLanes> d = load_floats<kLanes>(dy + (corner + p * row + b * e.C));
+      const Floats<kLanes> d = load_floats<kLanes>(dy + (corner + p * row + q * e.C));
 #pragma unroll
       for (int lane = 0; lane < kLanes; ++lane) sum[lane] += (b == 0 || b == 3 ? .25f : .75f) * d[lane];
     }
@@ -186,7 +199,7 @@ template <int kLanes, class T> __global__ void __launch_bounds__(kBlock)
 template <class T> void input_plain(const KernelArgs& args) {
   const FlowToInputAttrs& a = args.attrs<FlowToInput>();
   launch(input_elements<T>, {.grid = blocks_for(args.out[0].count(), kBlock), .block = kBlock}, args.stream,
-         args.in[0], args.out[0], Formula(a), static_cast<float>(a.shift));
+         args.in[0], args.out[0], Formula(a), static_cast<float>(a.shift), a.replicate);
 }
 
 template <class T> void input_by_cells(const KernelArgs& args) {
@@ -195,14 +208,16 @@ template <class T> void input_by_cells(const KernelArgs& args) {
   const auto run = [&]<int kLanes>() {
     const ThreadGrid cells(e.N, e.H + 1, e.W + 1, e.C / kLanes);
     launch(input_cells<kLanes, T>, {.grid = blocks_for(cells.threads, kBlock), .block = kBlock}, args.stream,
-           args.in[0].as<float>(), args.out[0].as<T>(), e, cells, Formula(a), static_cast<float>(a.shift));
+           args.in[0].as<float>(), args.out[0].as<T>(), e, cells, Formula(a), static_cast<float>(a.shift),
+           a.replicate);
   };
   e.C % 4 == 0 ? run.template operator()<4>() : run.template operator()<2>();
 }
 
 template <class T> void input_dx_plain(const KernelArgs& args) {
   launch(input_dx_elements<T>, {.grid = blocks_for(args.out[0].count(), kBlock), .block = kBlock},
-         args.stream, args.in[0], args.in[1], args.out[0], Formula(args.attrs<FlowToInputDx>()));
+         args.stream, args.in[0], args.in[1], args.out[0], Formula(args.attrs<FlowToInputDx>()),
+         args.attrs<FlowToInputDx>().replicate);
 }
 
 template <class T> void input_dx_by_strips(const KernelArgs& args) {
@@ -211,7 +226,7 @@ template <class T> void input_dx_by_strips(const KernelArgs& args) {
     const ThreadGrid strips(e.N, (e.H + kStrip - 1) / kStrip, e.W, e.C / kLanes);
     launch(input_dx_strips<kLanes, T>, {.grid = blocks_for(strips.threads, kBlock), .block = kBlock},
            args.stream, args.in[0].as<T>(), args.in[1].as<float>(), args.out[0].as<float>(), e, strips,
-           Formula(args.attrs<FlowToInputDx>()));
+           Formula(args.attrs<FlowToInputDx>()), args.attrs<FlowToInputDx>().replicate);
   };
   e.C % 4 == 0 ? run.template operator()<4>() : run.template operator()<2>();
 }

@@ -20,7 +20,7 @@ double near_integers(Random& r) {
 }
 
 const FlowToInputAttrs kOther{.clip = .5, .scale = 30, .offset = 20, .shift = -3};
-const FlowToInputAttrs kQuantised{.quantise = true};
+const FlowToInputAttrs kQuantised{.quantise = true}, kReplicated{.replicate = true};
 
 struct Example {
   const char* name;
@@ -36,6 +36,10 @@ std::vector<Example> examples() {
           {"one number", {1, 1, 1, 1}},
           {"odd", {1, 5, 2, 3}},
           {"other constants", {1, 2, 3, 4}, kOther, around_clip(kOther.clip)},
+          {"border continued", {2, 3, 4, 4}, kReplicated},
+          {"border continued, odd", {1, 5, 2, 3}, kReplicated},
+          {"border continued, one number", {1, 1, 1, 1}, kReplicated},
+          {"border continued, pairs, several strips", {1, 9, 7, 2}, kReplicated},
           {"several blocks", {2, 9, 7, 20}}};
 }
 

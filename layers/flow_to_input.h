@@ -3,14 +3,16 @@
 //
 //   z = scale clamp(x, -clip, clip) + offset;   quantise: rounded to integers, halves to even
 //   y(n,2i,·,c)   = .75 z(n,i,·,c) + .25 z(n,i-1,·,c) - shift,
-//   y(n,2i+1,·,c) = .75 z(n,i,·,c) + .25 z(n,i+1,·,c) - shift,   and columns alike;   z = 0 outside
+//   y(n,2i+1,·,c) = .75 z(n,i,·,c) + .25 z(n,i+1,·,c) - shift,   and columns alike
+//   z = 0 outside;   replicate: that of the nearest pixel
 //
 // x (N,H,W,C), C = 2K channels u, v of each flow, in units of 20 pixels; y (N,2H,2W,C). Source: Hidden
 // Two-Stream's end_train_val.prototxt, which writes it as x20, clip to [-20,20], +20, x6.375, a fixed
 // deconvolution (4x4, stride 2, pad 1, depthwise bilinear) and -128: the constants here. As there, z is not
 // continued over the border: at the outermost ring a quarter of the mass is missing (no flow gives -.5
-// inside, -32.4 at edges, -56.3 in corners). The paper says that flow is quantised; the authors' files never
-// do, so it is off unless asked for.
+// inside, -32.4 at edges, -56.3 in corners): weights that were trained on that need it, and a net trained
+// from scratch does not (`replicate`). The paper says that flow is quantised; the authors' files never do, so
+// it is off unless asked for.
 //
 // Gradient: dx = scale times the transposed interpolation of dy where |x| < clip, else 0, as ReLUs have it.
 // Rounding is passed straight through. x and dx keep full precision where y is bf16.
@@ -30,6 +32,7 @@ struct FlowToInputAttrs {
   double offset = 127.5;
   double shift = 128;
   bool quantise = false;
+  bool replicate = false;
 
   template <class V> void visit(V v) const {
     v("clip", clip);
@@ -37,6 +40,7 @@ struct FlowToInputAttrs {
     v("offset", offset);
     v("shift", shift);
     v("quantise", quantise);
+    v("replicate", replicate);
   }
 };
 

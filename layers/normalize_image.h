@@ -2,7 +2,8 @@
 //
 //   y(n,i,j,c) = (x(n,i,j,c) - mean(c mod 3)) * scale
 //
-// x (N,H,W,3T) u8, frame-major, B G R; y of the same shape, real. The means are those of BGR on ImageNet and
+// x (N,H,W,3T) u8, frame-major, B G R; y of the same shape, real. Where the three means are one, as that of
+// stored flows is, x may have any number of channels. The means are those of BGR on ImageNet and
 // the scale is 1/255 (bryanyzhu/Hidden-Two-Stream; the authors' training code rounds it to
 // 0.0039216, their test code does not). Range about [-.48, .59]. No gradient: images are data.
 #pragma once
@@ -30,8 +31,10 @@ struct NormalizeImage : OpBase<NormalizeImage, NormalizeImageAttrs> {
 
   std::vector<Spec> infer(std::span<const Spec> in, Dtype real) const override {
     const Shape& x = in[0].shape;
-    if (x.rank() != 4 || x[3] == 0 || x[3] % 3 != 0 || in[0].dtype != Dtype::u8) {
-      fail(ErrorKind::runtime, {kName, "u8 frames (N,H,W,3T)", in[0].to_string(), ""});
+    const bool one_mean = attrs.mean_b == attrs.mean_g && attrs.mean_g == attrs.mean_r;
+    if (x.rank() != 4 || x[3] == 0 || (x[3] % 3 != 0 && !one_mean) || in[0].dtype != Dtype::u8) {
+      const char* channels = one_mean ? "(N,H,W,C)" : "(N,H,W,3T)";
+      fail(ErrorKind::runtime, {kName, std::string("u8 frames ") + channels, in[0].to_string(), ""});
     }
     return {{x, real}};
   }
@@ -41,11 +44,15 @@ struct NormalizeImage : OpBase<NormalizeImage, NormalizeImageAttrs> {
   static std::vector<Case> cases() {
     const Draw pixel = [](Random& r) { return static_cast<double>(r.integer(0, 255)); };
     const NormalizeImageAttrs other{.mean_b = 0, .mean_g = 1, .mean_r = 255, .scale = 2};
+    const NormalizeImageAttrs one_mean{.mean_b = 128, .mean_g = 128, .mean_r = 128, .scale = 1};
     return {{.name = "small", .op = make_op<NormalizeImage>(), .in = {{{2, 3, 5, 6}, pixel, Dtype::u8}}},
             {.name = "one pixel", .op = make_op<NormalizeImage>(), .in = {{{1, 1, 1, 3}, pixel, Dtype::u8}}},
             {.name = "other constants",
              .op = make_op<NormalizeImage>(other),
              .in = {{{1, 2, 2, 9}, pixel, Dtype::u8}}},
+            {.name = "pairs of flow",
+             .op = make_op<NormalizeImage>(one_mean),
+             .in = {{{1, 3, 5, 4}, pixel, Dtype::u8}}},
             {.name = "several blocks",
              .op = make_op<NormalizeImage>(),
              .in = {{{1, 43, 37, 3}, pixel, Dtype::u8}}},
