@@ -20,20 +20,20 @@ namespace {
 
 constexpr double kTemporalWeight = 1.5;
 
-constexpr std::array<std::pair<Fusion, const char*>, 3> kNames = {
-    {{Fusion::relu_l1, "relu-l1"}, {Fusion::logits, "logits"}, {Fusion::softmax, "softmax"}}};
+constexpr std::array<std::pair<LateFusion, const char*>, 3> kNames = {
+    {{LateFusion::relu_l1, "relu-l1"}, {LateFusion::logits, "logits"}, {LateFusion::softmax, "softmax"}}};
 
 // What a stream's row adds before its weight; false where that is nothing.
-bool normalise(const std::vector<float>& row, Fusion fusion, std::vector<double>& result) {
+bool normalise(const std::vector<float>& row, LateFusion fusion, std::vector<double>& result) {
   result.assign(row.begin(), row.end());
   double sum = 0;
   switch (fusion) {
-    case Fusion::logits:
+    case LateFusion::logits:
       return true;
-    case Fusion::relu_l1:
+    case LateFusion::relu_l1:
       for (double& v : result) sum += v = std::max(v, 0.);
       break;
-    case Fusion::softmax: {
+    case LateFusion::softmax: {
       const double largest = *std::max_element(result.begin(), result.end());
       for (double& v : result) sum += v = std::exp(v - largest);
       break;
@@ -123,27 +123,27 @@ void check_labels(const Scores& scores, const Scores& like) {
 
 }  // namespace
 
-const char* fusion_name(Fusion fusion) {
+const char* fusion_name(LateFusion fusion) {
   for (const auto& [value, name] : kNames) {
     if (value == fusion) return name;
   }
   return "unknown";
 }
 
-Fusion parse_fusion(const std::string& text) {
+LateFusion parse_fusion(const std::string& text) {
   for (const auto& [value, name] : kNames) {
     if (name == text) return value;
   }
   fail(ErrorKind::usage, {"--fusion", kFusionNames, shown(text), ""});
 }
 
-Fusion choose_fusion(std::optional<Fusion> asked, int64_t classes) {
-  if (classes != 2) return asked.value_or(Fusion::relu_l1);
+LateFusion choose_fusion(std::optional<LateFusion> asked, int64_t classes) {
+  if (classes != 2) return asked.value_or(LateFusion::relu_l1);
   if (!asked) {
     log_info("two classes: fused by softmax, because by relu-l1 the heavier stream would decide alone");
-    return Fusion::softmax;
+    return LateFusion::softmax;
   }
-  if (*asked == Fusion::relu_l1) {
+  if (*asked == LateFusion::relu_l1) {
     log_warning(
         "relu-l1 of two classes: where each stream's logits are of opposite signs, the heavier stream "
         "decides alone; --fusion softmax takes both into account");

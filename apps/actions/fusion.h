@@ -19,14 +19,15 @@
 
 namespace millrace {
 
-enum class Fusion { relu_l1, logits, softmax };
-const char* fusion_name(Fusion fusion);        // "relu-l1", as --fusion takes it
-Fusion parse_fusion(const std::string& text);  // ErrorKind::usage for another word
+// "Fusion" is already the registry's word for nodes that become one (core/registry.h).
+enum class LateFusion { relu_l1, logits, softmax };
+const char* fusion_name(LateFusion fusion);        // "relu-l1", as --fusion takes it
+LateFusion parse_fusion(const std::string& text);  // ErrorKind::usage for another word
 constexpr const char* kFusionNames = "relu-l1, logits or softmax";
 
 // relu_l1, the authors'; with two classes softmax, and a line in the log says why. `asked` is taken as it is,
 // with a warning where it is degenerate.
-Fusion choose_fusion(std::optional<Fusion> asked, int64_t classes);
+LateFusion choose_fusion(std::optional<LateFusion> asked, int64_t classes);
 
 // 1:1.5 for two streams (spatial, temporal: the paper's section 3.3), else all 1.
 std::vector<double> default_weights(int64_t streams);
@@ -38,7 +39,7 @@ std::string weights_text(const std::vector<double>& weights);  // "1:1.5"
 // One video. All rows have as many logits; a weight per row. `without_positive`, where given, is increased
 // for each row that contributes nothing.
 struct FusionRule {
-  Fusion fusion = Fusion::relu_l1;
+  LateFusion fusion = LateFusion::relu_l1;
   std::vector<double> weights;
 };
 std::vector<float> fuse_rows(std::span<const std::vector<float>> rows, const FusionRule& rule,

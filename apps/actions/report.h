@@ -33,7 +33,7 @@ ReportPicture report_picture(const Image& image, const std::string& caption, int
 
 // A class's part of what a row says in all, 0 to 1: the softmax of logits; of fused scores, which are none
 // below 0, the part of their sum.
-std::vector<double> score_shares(std::span<const float> scores, Fusion kind);
+std::vector<double> score_shares(std::span<const float> scores, LateFusion kind);
 
 // A wrong answer, and how sure it was.
 struct ReportMistake {
@@ -48,7 +48,7 @@ struct ReportMistake {
 };
 // Those with the largest share of the answer first. `kind`: logits for a stream's own scores, else what they
 // were fused by. The pictures are the caller's to fill in.
-std::vector<ReportMistake> confident_mistakes(const Scores& scores, Fusion kind, int64_t most = 12);
+std::vector<ReportMistake> confident_mistakes(const Scores& scores, LateFusion kind, int64_t most = 12);
 
 // One curve of a run.
 struct ReportCurve {

@@ -40,7 +40,7 @@ std::vector<float> fused_row(size_t row, const FusionRule& rule) {
 }  // namespace
 
 TEST_CASE("relu-l1 of known rows") {
-  const FusionRule rule{.fusion = Fusion::relu_l1, .weights = {1, 1.5}};
+  const FusionRule rule{.fusion = LateFusion::relu_l1, .weights = {1, 1.5}};
   CHECK(near(fused_row(0, rule), {.75, .25 + .75, .75}));
   CHECK(near(fused_row(1, rule), {1.5 / 4, 4.5 / 4, 0}));  // the first stream has nothing to say
   CHECK(near(fused_row(2, rule), {0, .5, .5 + 1.5}));
@@ -48,21 +48,21 @@ TEST_CASE("relu-l1 of known rows") {
 }
 
 TEST_CASE("logits and softmax of known rows") {
-  CHECK(near(fused_row(0, {.fusion = Fusion::logits, .weights = {1, 1.5}}), {1.5, 4, 1}));
+  CHECK(near(fused_row(0, {.fusion = LateFusion::logits, .weights = {1, 1.5}}), {1.5, 4, 1}));
   const double sum = std::exp(3.) + std::exp(1.) + std::exp(-2.);
   const double other = std::exp(-1.) + 2 * std::exp(2.);
   const std::vector<float> expected = {static_cast<float>(std::exp(3.) / sum + 2 * std::exp(-1.) / other),
                                        static_cast<float>(std::exp(1.) / sum + 2 * std::exp(2.) / other),
                                        static_cast<float>(std::exp(-2.) / sum + 2 * std::exp(2.) / other)};
-  CHECK(near(fused_row(0, {.fusion = Fusion::softmax, .weights = {1, 2}}), expected));
-  CHECK(fuse({spatial(), temporal()}, {.fusion = Fusion::softmax, .weights = {1, 1}}).without_positive ==
+  CHECK(near(fused_row(0, {.fusion = LateFusion::softmax, .weights = {1, 2}}), expected));
+  CHECK(fuse({spatial(), temporal()}, {.fusion = LateFusion::softmax, .weights = {1, 1}}).without_positive ==
         std::vector<int64_t>{0, 0});
 }
 
 TEST_CASE("softmax of logits that exp cannot hold") {
   const std::vector<std::vector<float>> rows = {{1000, 999, -3e38F}, {-1000, -1001, -3e38F}};
   const double p = 1 / (1 + std::exp(-1.));
-  CHECK(near(fuse_rows(rows, {.fusion = Fusion::softmax, .weights = {1, 1}}),
+  CHECK(near(fuse_rows(rows, {.fusion = LateFusion::softmax, .weights = {1, 1}}),
              {static_cast<float>(2 * p), static_cast<float>(2 * (1 - p)), 0}));
 }
 
@@ -73,22 +73,22 @@ TEST_CASE("files are joined by the names of videos and classes") {
   for (Scores::Row& row : other.rows) {
     std::rotate(row.logits.begin(), row.logits.end() - 1, row.logits.end());
   }
-  const FusionRule rule{.fusion = Fusion::relu_l1, .weights = {1, 1.5}};
+  const FusionRule rule{.fusion = LateFusion::relu_l1, .weights = {1, 1.5}};
   CHECK(fuse({spatial(), other}, rule).scores == fuse({spatial(), temporal()}, rule).scores);
-  const Scores back = fuse({other, spatial()}, {.fusion = Fusion::relu_l1, .weights = {1.5, 1}}).scores;
+  const Scores back = fuse({other, spatial()}, {.fusion = LateFusion::relu_l1, .weights = {1.5, 1}}).scores;
   CHECK(back.classes == other.classes);
   CHECK(aligned_to(back, spatial()) == fuse({spatial(), temporal()}, rule).scores);
 }
 
 TEST_CASE("three files and one alone") {
-  const FusionRule rule{.fusion = Fusion::logits, .weights = {1, 1, 2}};
+  const FusionRule rule{.fusion = LateFusion::logits, .weights = {1, 1, 2}};
   const Fused fused = fuse({spatial(), spatial(), temporal()}, rule);
   CHECK(near(fused.scores.rows[0].logits, {4, 6, 0}));
-  CHECK(fuse({spatial()}, {.fusion = Fusion::logits, .weights = {1}}).scores == spatial());
+  CHECK(fuse({spatial()}, {.fusion = LateFusion::logits, .weights = {1}}).scores == spatial());
 }
 
 TEST_CASE("files of other videos, classes or labels are refused with the first that differ") {
-  const FusionRule rule{.fusion = Fusion::logits, .weights = {1, 1}};
+  const FusionRule rule{.fusion = LateFusion::logits, .weights = {1, 1}};
   const auto failure = [&](auto change) {
     Scores other = temporal();
     change(other);
@@ -114,7 +114,7 @@ TEST_CASE("long differences are cut") {
   for (int k = 0; k < 50; ++k) many.rows.push_back({"v" + std::to_string(k), "a", {1, 2}});
   one.rows = {many.rows[0]};
   CHECK_THAT(message_of([&] {
-               fuse({many, one}, {.fusion = Fusion::logits, .weights = {1, 1}});
+               fuse({many, one}, {.fusion = LateFusion::logits, .weights = {1, 1}});
              }),
              Contains("49 of its 50 videos missing: \"v1\", \"v2\", \"v3\", ..."));
 }
@@ -130,16 +130,16 @@ TEST_CASE("weights and names of fusions as the command line has them") {
     CAPTURE(bad);
     CHECK_THAT(message_of([&] { parse_weights(bad, 2); }), StartsWith("[--weights]") && Contains("1:1.5"));
   }
-  for (const Fusion f : {Fusion::relu_l1, Fusion::logits, Fusion::softmax})
+  for (const LateFusion f : {LateFusion::relu_l1, LateFusion::logits, LateFusion::softmax})
     CHECK(parse_fusion(fusion_name(f)) == f);
   CHECK_THAT(message_of([] { parse_fusion("relu_l1"); }), Contains("relu-l1, logits or softmax"));
 }
 
 TEST_CASE("the fusion of two classes is softmax unless asked for") {
-  CHECK(choose_fusion({}, 3) == Fusion::relu_l1);
-  CHECK(choose_fusion({}, 2) == Fusion::softmax);
-  CHECK(choose_fusion(Fusion::relu_l1, 2) == Fusion::relu_l1);
-  CHECK(choose_fusion(Fusion::logits, 101) == Fusion::logits);
+  CHECK(choose_fusion({}, 3) == LateFusion::relu_l1);
+  CHECK(choose_fusion({}, 2) == LateFusion::softmax);
+  CHECK(choose_fusion(LateFusion::relu_l1, 2) == LateFusion::relu_l1);
+  CHECK(choose_fusion(LateFusion::logits, 101) == LateFusion::logits);
 }
 
 // Reference section 7: with two classes and logits of opposite signs the fused answer is the heavier
@@ -157,12 +157,12 @@ TEST_CASE("relu-l1 of two classes answers as the heavier stream does, softmax do
     const float a = 2 * normal() + 1,
                 b = normal() + .3F;  // the truth is class 0; the lighter stream is surer
     const std::vector<std::vector<float>> rows = {{a, -a}, {b, -b}};
-    const auto answer = [&](Fusion f) {
+    const auto answer = [&](LateFusion f) {
       return best_class(fuse_rows(rows, {.fusion = f, .weights = {1, 1.5}}));
     };
-    as_heavier += answer(Fusion::relu_l1) == best_class(rows[1]);
-    as_heavier_softmax += answer(Fusion::softmax) == best_class(rows[1]);
-    better += (answer(Fusion::softmax) == 0) - (best_class(rows[1]) == 0);
+    as_heavier += answer(LateFusion::relu_l1) == best_class(rows[1]);
+    as_heavier_softmax += answer(LateFusion::softmax) == best_class(rows[1]);
+    better += (answer(LateFusion::softmax) == 0) - (best_class(rows[1]) == 0);
   }
   CHECK(as_heavier == kRows);
   CHECK(as_heavier_softmax < kRows * 95 / 100);
@@ -215,14 +215,14 @@ void check(const Scores& scores, const Known& known) {
 TEST_CASE("101 classes and 500 videos have the accuracies that were computed elsewhere") {
   const Scores a = parse_scores(scores_csv(pseudo_random(1, 6)), "a.csv");
   const Scores b = parse_scores(scores_csv(pseudo_random(2, 6.5)), "b.csv");
-  const auto fused = [&](Fusion f) { return fuse({a, b}, {.fusion = f, .weights = {1, 1.5}}); };
+  const auto fused = [&](LateFusion f) { return fuse({a, b}, {.fusion = f, .weights = {1, 1.5}}); };
   check(a, {.correct = 376, .correct5 = 393, .mean_class = 75.245465, .low = 71.232154, .high = 78.783579});
   check(b, {.correct = 409, .correct5 = 429, .mean_class = 82.550490, .low = 78.179736, .high = 84.935355});
-  check(fused(Fusion::relu_l1).scores,
+  check(fused(LateFusion::relu_l1).scores,
         {.correct = 469, .correct5 = 485, .mean_class = 93.268274, .low = 91.334029, .high = 95.598079});
-  check(fused(Fusion::logits).scores,
+  check(fused(LateFusion::logits).scores,
         {.correct = 480, .correct5 = 496, .mean_class = 96.164652, .low = 93.902640, .high = 97.395920});
-  check(fused(Fusion::softmax).scores,
+  check(fused(LateFusion::softmax).scores,
         {.correct = 485, .correct5 = 489, .mean_class = 97.458160, .low = 95.109633, .high = 98.173679});
-  CHECK(fused(Fusion::relu_l1).without_positive == std::vector<int64_t>{10, 10});
+  CHECK(fused(LateFusion::relu_l1).without_positive == std::vector<int64_t>{10, 10});
 }
