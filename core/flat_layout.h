@@ -1,5 +1,5 @@
-// Where parameters lie in the flat buffers of the State: values in "params", and likewise their gradients and
-// moments.
+// Where parameters lie in the flat buffers of the State: values of those that train in "params", and likewise
+// their gradients and moments; values of those that do not in "frozen", which has no such companions.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,8 @@ inline constexpr const char* kParams = "params";
 // The same in bf16, at the same places, where a plan of Precision::bf16 reads its weights
 // (core/precision_pass.h).
 inline constexpr const char* kParamsBf16 = "params_bf16";
+inline constexpr const char* kFrozen = "frozen";
+inline constexpr const char* kFrozenBf16 = "frozen_bf16";
 inline constexpr const char* kMultipliers = "multipliers";  // (total / kUpdateBlock, 2): of rate and of decay
 
 }  // namespace millrace

@@ -89,9 +89,10 @@ void write_slice(State& state, const std::string& buffer, const FlatSlice& slice
   }
 }
 
-template <class T> void draw(State& state, const FlatSlice& slice, double stddev, uint64_t seed) {
+template <class T>
+void draw(State& state, const std::string& buffer, const FlatSlice& slice, double stddev, uint64_t seed) {
   const RandomStream stream = random_stream(seed, "init/" + slice.name);
-  write_slice<T>(state, kParams, slice, [&](int64_t first, std::span<T> values) {
+  write_slice<T>(state, buffer, slice, [&](int64_t first, std::span<T> values) {
     for (size_t k = 0; k < values.size(); ++k) {
       values[k] =
           stddev == 0
@@ -107,6 +108,32 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + ")";
 }
 
+// `fill` of a zero of that type.
+template <class Fill> void with_real(Dtype real, const Fill& fill) {
+  if (real == Dtype::f64)
+    fill(double{});
+  else
+    fill(float{});
+}
+
+// The buffer in bf16, laid out alike.
+void write_copy(State& state, const std::string& from, const std::string& to) {
+  std::vector<float> values(size_t{1} << 16);  // a part at a time: of large nets it is 170 MB
+  std::vector<Bf16> rounded(values.size());
+  const int64_t total = state.at(to).count();
+  for (int64_t first = 0; first < total; first += std::ssize(values)) {
+    const int64_t count = std::min<int64_t>(std::ssize(values), total - first);
+    state.read(from, first, count, values.data());
+    std::transform(values.begin(), values.begin() + count, rounded.begin(), round_to_bf16);
+    state.write(to, first, count, rounded.data());
+  }
+}
+
+int64_t elements(const FlatLayout& layout) {
+  return std::accumulate(layout.slices.begin(), layout.slices.end(), int64_t{0},
+                         [](int64_t sum, const FlatSlice& slice) { return sum + slice.shape.count(); });
+}
+
 }  // namespace
 
 double msra(int64_t fan_in) { return std::sqrt(2.0 / static_cast<double>(fan_in)); }
@@ -114,88 +141,135 @@ double msra(int64_t fan_in) { return std::sqrt(2.0 / static_cast<double>(fan_in)
 ParamStore::ParamStore(std::string device, Precision precision)
     : device_(std::move(device)), has_copy_(precision == Precision::bf16 && has_bf16(device_)) {}
 
+void ParamStore::set_rules(std::vector<ParamRule> rules) {
+  if (!entries_.empty()) {
+    fail(ErrorKind::runtime, {"ParamStore::set_rules", "no parameters yet, for rules decide where they lie",
+                              std::to_string(entries_.size()) + " parameters", ""});
+  }
+  check_factors(rules);
+  rules_ = std::move(rules);
+}
+
+void ParamStore::check_rules() const { check_patterns(rules_, names()); }
+
 Value ParamStore::parameter(Graph& g, const std::string& name, Shape shape, ParamOptions options) {
-  auto [found, is_new] = index_.try_emplace(name, layout_.slices.size());
+  auto [found, is_new] = index_.try_emplace(name, entries_.size());
   if (is_new) {
-    FlatSlice slice{.name = name, .offset = layout_.total, .shape = shape};
+    options.lr_mult *= rule_factor(rules_, name);
+    const bool frozen = options.lr_mult == 0;
+    FlatLayout& layout = frozen ? frozen_ : layout_;
+    FlatSlice slice{.name = name, .offset = layout.total, .shape = shape};
     if (shape.rank() == 4 && !options.flat && !device_.empty())
       slice.layout = Registry::get().weight_layout(device_, {shape, has_copy_ ? Dtype::bf16 : g.real()});
-    layout_.total += (slice.count() + kUpdateBlock - 1) / kUpdateBlock * kUpdateBlock;
-    layout_.slices.push_back(std::move(slice));
-    options_.push_back(options);
+    layout.total += (slice.count() + kUpdateBlock - 1) / kUpdateBlock * kUpdateBlock;
+    entries_.push_back({.options = options, .frozen = frozen, .slice = layout.slices.size()});
+    layout.slices.push_back(std::move(slice));
   }
-  const FlatSlice& slice = layout_.slices[found->second];
+  const Entry& entry = entries_[found->second];
+  const FlatSlice& slice = slice_of(entry);
   if (!(slice.shape == shape)) {
     fail(ErrorKind::runtime, {"parameter " + name, slice.shape.to_string(), shape.to_string(), ""});
   }
-  return g.state({.buffer = kParams, .offset = slice.offset}, shape, name, slice.layout);
+  return g.state({.buffer = entry.frozen ? kFrozen : kParams, .offset = slice.offset}, shape, name,
+                 slice.layout);
 }
 
-int64_t ParamStore::count() const {
-  int64_t sum = 0;
-  for (const FlatSlice& slice : layout_.slices) sum += slice.shape.count();
-  return sum;
+const ParamStore::Entry& ParamStore::at(const std::string& name) const {
+  const auto found = index_.find(name);
+  if (found == index_.end())
+    fail(ErrorKind::runtime, {"ParamStore", "a parameter '" + name + "'", "none of that name", ""});
+  return entries_[found->second];
 }
+
+const FlatSlice& ParamStore::slice_of(const Entry& entry) const {
+  return (entry.frozen ? frozen_ : layout_).slices[entry.slice];
+}
+
+std::vector<std::string> ParamStore::names() const {
+  std::vector<std::string> names;
+  for (const Entry& entry : entries_) names.push_back(slice_of(entry).name);
+  return names;
+}
+
+int64_t ParamStore::count() const { return elements(layout_) + elements(frozen_); }
+
+int64_t ParamStore::trained_count() const { return elements(layout_); }
 
 void ParamStore::initialise(State& state, Dtype real, uint64_t seed) const {
+  check_rules();
   state.create(kParams, real, layout_.total);
   state.create(kMultipliers, real, layout_.total / kUpdateBlock * 2);
-  for (size_t k = 0; k < layout_.slices.size(); ++k) {
-    const FlatSlice& slice = layout_.slices[k];
-    const ParamOptions& o = options_[k];
-    const int64_t blocks = (slice.count() + kUpdateBlock - 1) / kUpdateBlock;
-    auto fill = [&]<class T>(T) {
-      draw<T>(state, slice, o.stddev, seed);
+  if (frozen_.total > 0) state.create(kFrozen, real, frozen_.total);
+  for (const Entry& entry : entries_) {
+    const FlatSlice& slice = slice_of(entry);
+    const ParamOptions& o = entry.options;
+    with_real(real, [&]<class T>(T) {
+      draw<T>(state, entry.frozen ? kFrozen : kParams, slice, o.stddev, seed);
+      if (entry.frozen) return;
+      const int64_t blocks = (slice.count() + kUpdateBlock - 1) / kUpdateBlock;
       std::vector<T> rows;
       for (int64_t b = 0; b < blocks; ++b)
         rows.insert(rows.end(), {static_cast<T>(o.lr_mult), static_cast<T>(o.decay_mult)});
       state.write(kMultipliers, slice.offset / kUpdateBlock * 2, blocks * 2, rows.data());
-    };
-    if (real == Dtype::f64)
-      fill(double{});
-    else
-      fill(float{});
+    });
   }
   if (!has_copy_) return;
   state.create(kParamsBf16, Dtype::bf16, layout_.total);
-  write_copy(state);
+  if (frozen_.total > 0) state.create(kFrozenBf16, Dtype::bf16, frozen_.total);
+  write_copies(state);
 }
 
-void ParamStore::write_copy(State& state) const {
-  std::vector<float> values(size_t{1} << 16);  // a part at a time: of large nets it is 170 MB
-  std::vector<Bf16> rounded(values.size());
-  for (int64_t first = 0; first < layout_.total; first += std::ssize(values)) {
-    const int64_t count = std::min<int64_t>(std::ssize(values), layout_.total - first);
-    state.read(kParams, first, count, values.data());
-    std::transform(values.begin(), values.begin() + count, rounded.begin(), round_to_bf16);
-    state.write(kParamsBf16, first, count, rounded.data());
-  }
+void ParamStore::write_copies(State& state) const {
+  if (state.has(kParamsBf16)) write_copy(state, kParams, kParamsBf16);
+  if (state.has(kFrozenBf16)) write_copy(state, kFrozen, kFrozenBf16);
 }
 
-std::vector<int64_t> ParamStore::file_shape(size_t slice) const {
-  const Shape& shape = layout_.slices[slice].shape;
-  if (options_[slice].flat) return {shape[0], shape.count() / shape[0]};
+std::vector<int64_t> ParamStore::file_shape(const std::string& name) const {
+  const Entry& entry = at(name);
+  return file_shape(slice_of(entry), entry.options);
+}
+
+std::vector<int64_t> ParamStore::file_shape(const FlatSlice& slice, const ParamOptions& options) {
+  const Shape& shape = slice.shape;
+  if (options.flat) return {shape[0], shape.count() / shape[0]};
   if (shape.rank() == 4) return {shape[0], shape[3], shape[1], shape[2]};
   std::vector<int64_t> extents;
   for (int axis = 0; axis < shape.rank(); ++axis) extents.push_back(shape[axis]);
   return extents;
 }
 
+std::vector<ParamStore::Home> ParamStore::homes(const State& state, const std::string& buffer) const {
+  check_buffer(state, buffer, layout_.total);
+  const bool all = buffer == kParams;
+  if (all && frozen_.total > 0) check_buffer(state, kFrozen, frozen_.total);
+  std::vector<Home> homes;
+  for (const Entry& entry : entries_) {
+    const FlatSlice& slice = slice_of(entry);
+    if (all || !entry.frozen) homes.push_back({entry.frozen ? kFrozen : buffer, &slice, &entry});
+  }
+  return homes;
+}
+
+void ParamStore::check_buffer(const State& state, const std::string& buffer, int64_t total) const {
+  const Tensor& t = state.at(buffer);
+  if (t.count() < total || (t.dtype != Dtype::f32 && t.dtype != Dtype::f64)) {
+    fail(ErrorKind::runtime,
+         {"state " + buffer, "real numbers for " + std::to_string(total) + " elements of parameters",
+          Spec{t.shape, t.dtype}.to_string(), ""});
+  }
+}
+
 void ParamStore::save(const std::filesystem::path& path, const State& state, const std::vector<Part>& parts,
                       const std::map<std::string, std::string>& metadata) const {
   SafetensorsContent content{.tensors = {}, .metadata = metadata};
-  struct Source {
-    const FlatSlice* slice;
-    std::string buffer;
-  };
-  std::map<std::string, Source> sources;
+  std::map<std::string, Home> sources;
   for (const Part& part : parts) {
-    check_buffer(state, part.buffer);
-    const std::string dtype = state.at(part.buffer).dtype == Dtype::f64 ? "F64" : "F32";
-    for (size_t k = 0; k < layout_.slices.size(); ++k) {
-      const FlatSlice& slice = layout_.slices[k];
-      content.tensors.push_back({.name = part.prefix + slice.name, .dtype = dtype, .shape = file_shape(k)});
-      sources[part.prefix + slice.name] = {&slice, part.buffer};
+    for (Home& home : homes(state, part.buffer)) {
+      const std::string dtype = state.at(home.buffer).dtype == Dtype::f64 ? "F64" : "F32";
+      content.tensors.push_back({.name = part.prefix + home.slice->name,
+                                 .dtype = dtype,
+                                 .shape = file_shape(*home.slice, home.entry->options)});
+      sources[content.tensors.back().name] = std::move(home);
     }
   }
   std::string open;  // tensors are written one after another
@@ -203,35 +277,22 @@ void ParamStore::save(const std::filesystem::path& path, const State& state, con
   write_safetensors(path, content,
                     [&](const TensorEntry& entry, uint64_t offset, std::span<std::byte> chunk) {
                       if (open != entry.name) {
-                        const Source& source = sources.at(open = entry.name);
-                        from = {source.buffer, source.slice->offset, SliceMap(*source.slice)};
+                        const Home& home = sources.at(open = entry.name);
+                        from = {home.buffer, home.slice->offset, SliceMap(*home.slice)};
                       }
-                      auto copy = [&]<class T>(T) {
+                      with_real(entry.dtype == "F64" ? Dtype::f64 : Dtype::f32, [&]<class T>(T) {
                         read_in_file_order(state, from, static_cast<int64_t>(offset / sizeof(T)),
                                            static_cast<int64_t>(chunk.size() / sizeof(T)),
                                            reinterpret_cast<T*>(chunk.data()));
-                      };
-                      if (entry.dtype == "F64")
-                        copy(double{});
-                      else
-                        copy(float{});
+                      });
                     });
-}
-
-void ParamStore::check_buffer(const State& state, const std::string& buffer) const {
-  const Tensor& t = state.at(buffer);
-  if (t.count() < layout_.total || (t.dtype != Dtype::f32 && t.dtype != Dtype::f64)) {
-    fail(ErrorKind::runtime,
-         {"state " + buffer, "real numbers for " + std::to_string(layout_.total) + " elements of parameters",
-          Spec{t.shape, t.dtype}.to_string(), ""});
-  }
 }
 
 void ParamStore::load(const SafetensorsReader& file, State& state, const std::vector<Part>& parts) const {
   for (const Part& part : parts) {
-    check_buffer(state, part.buffer);
-    for (size_t k = 0; k < layout_.slices.size(); ++k) {
-      const std::string name = part.prefix + layout_.slices[k].name;
+    for (const Home& home : homes(state, part.buffer)) {
+      const std::string name = part.prefix + home.slice->name;
+      const std::vector<int64_t> shape = file_shape(*home.slice, home.entry->options);
       if (!file.has(name)) {
         fail(ErrorKind::data,
              {file.path().string(), "a tensor '" + name + "'",
@@ -241,29 +302,43 @@ void ParamStore::load(const SafetensorsReader& file, State& state, const std::ve
       if (dtype != "F32" && dtype != "F64" && dtype != "F16" && dtype != "BF16") {
         fail(ErrorKind::data, {file.path().string() + ": " + name, "dtype F32, F64, F16 or BF16", dtype, ""});
       }
-      if (file.entry(name).shape != file_shape(k)) {
-        fail(ErrorKind::data, {file.path().string() + ": " + name, shape_text(file_shape(k)),
-                               shape_text(file.entry(name).shape),
-                               "is it a checkpoint of another net, --channels or --frames?"});
+      if (file.entry(name).shape != shape) {
+        fail(ErrorKind::data,
+             {file.path().string() + ": " + name, shape_text(shape), shape_text(file.entry(name).shape),
+              "is it a checkpoint of another net, --channels or --frames?"});
       }
     }
   }
+  bool changed = false;  // values, not only moments
   for (const Part& part : parts) {
-    for (const FlatSlice& slice : layout_.slices) {
-      auto read = [&]<class T>(T) {
-        write_slice<T>(state, part.buffer, slice, [&](int64_t first, std::span<T> values) {
-          file.read_some(part.prefix + slice.name, first, values);
+    changed = changed || part.buffer == kParams;
+    for (const Home& home : homes(state, part.buffer)) {
+      with_real(state.at(home.buffer).dtype, [&]<class T>(T) {
+        write_slice<T>(state, home.buffer, *home.slice, [&](int64_t first, std::span<T> values) {
+          file.read_some(part.prefix + home.slice->name, first, values);
         });
-      };
-      if (state.at(part.buffer).dtype == Dtype::f64)
-        read(double{});
-      else
-        read(float{});
+      });
     }
   }
-  const bool changed =
-      std::any_of(parts.begin(), parts.end(), [](const Part& p) { return p.buffer == kParams; });
-  if (changed && state.has(kParamsBf16)) write_copy(state);
+  if (changed) write_copies(state);
+}
+
+void ParamStore::load(const std::map<std::string, Values>& sources, State& state) const {
+  for (const auto& [name, source] : sources) at(name);
+  std::vector<double> exact;
+  for (const Home& home : homes(state, kParams)) {
+    const auto source = sources.find(home.slice->name);
+    if (source == sources.end()) continue;
+    with_real(state.at(home.buffer).dtype, [&]<class T>(T) {
+      write_slice<T>(state, home.buffer, *home.slice, [&](int64_t first, std::span<T> values) {
+        exact.resize(values.size());
+        source->second(first, exact);
+        std::transform(exact.begin(), exact.end(), values.begin(),
+                       [](double value) { return static_cast<T>(value); });
+      });
+    });
+  }
+  write_copies(state);
 }
 
 }  // namespace millrace

@@ -1,5 +1,8 @@
 // ParamStore: the named parameters of a net. Nets ask it for their weights while they build a graph; it lays
-// them out as slices of one flat buffer, initialises them, and reads and writes them by name.
+// them out as slices of flat buffers, initialises them, and reads and writes them by name.
+//
+// Those with a learning-rate factor of 0, by the net's own or by a rule, are frozen: they lie in a buffer of
+// their own, kFrozen, which has no gradients, moments or multipliers. Files do not tell which were.
 //
 // In memory convolution weights are (O,kh,kw,I), densely or in a device's layout; in files they are
 // (O,I,kh,kw), and deconvolutions (I,O,kh,kw), as in Caffe and PyTorch. Both are one exchange of axes, since
@@ -7,12 +10,15 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/flat_layout.h"
 #include "core/graph.h"
+#include "core/param_rules.h"
 #include "core/precision.h"
 #include "core/safetensors.h"
 #include "core/state.h"
@@ -21,7 +27,7 @@ namespace millrace {
 
 struct ParamOptions {
   double stddev = 0;   // of the Gaussian it starts from; 0: zeros
-  double lr_mult = 1;  // factors of the run's learning rate and weight decay
+  double lr_mult = 1;  // factors of the run's learning rate and weight decay; lr_mult 0 freezes
   double decay_mult = 1;
   // In files the weights (O,H,W,C) are (O, C H W): those of a fully connected layer behind an image. They lie
   // densely on every device.
@@ -38,18 +44,29 @@ class ParamStore {
   ParamStore() = default;
   explicit ParamStore(std::string device, Precision precision = Precision::fp32);
 
+  // Factors of the nets' own lr_mult, by patterns of names; the last that matches counts. Set before the
+  // first parameter() is asked for, and checked by check_rules() when the nets are there.
+  void set_rules(std::vector<ParamRule> rules);
+  // Throws ErrorKind::usage where a rule's pattern matches no parameter.
+  void check_rules() const;
+
   // The parameter as a value of the graph. The first call lays it out; later ones must ask for the same
   // shape.
   Value parameter(Graph& g, const std::string& name, Shape shape, ParamOptions options);
 
-  const FlatLayout& layout() const { return layout_; }
+  const FlatLayout& layout() const { return layout_; }  // of those that train, in kParams
+  const FlatLayout& frozen() const { return frozen_; }  // of those that do not, in kFrozen
+  std::vector<std::string> names() const;               // of both, in the order they were asked for
+  bool is_frozen(const std::string& name) const { return at(name).frozen; }
   int64_t count() const;  // elements of all parameters, without the gaps
+  int64_t trained_count() const;
 
-  // Creates the State's buffers of parameters, their copy and multipliers, and draws the parameters. A
-  // parameter depends on the seed, its name and its elements' order in files only.
+  // Creates the State's buffers of parameters, their copies and multipliers, and draws the parameters. A
+  // parameter depends on the seed, its name and its elements' order in files only. Calls check_rules().
   void initialise(State& state, Dtype real, uint64_t seed) const;
 
   // A tensor per parameter for each buffer, named prefix + parameter name, streamed in the file's layout.
+  // kParams means all parameters, frozen ones too; other buffers have those that train.
   struct Part {
     std::string buffer;  // "params", "moment1", ...
     std::string prefix;
@@ -57,22 +74,45 @@ class ParamStore {
   void save(const std::filesystem::path& path, const State& state, const std::vector<Part>& parts,
             const std::map<std::string, std::string>& metadata) const;
   // Fills the buffers. Throws ErrorKind::data when a parameter is missing, has another shape or is not of
-  // real numbers, before anything is changed. Tensors of other names are left alone. The bf16 copy of
-  // parameters follows, if the State has one.
+  // real numbers, before anything is changed. Tensors of other names are left alone, such as moments of what
+  // is frozen now. The bf16 copies of parameters follow, if the State has them.
   void load(const SafetensorsReader& file, State& state, const std::vector<Part>& parts) const;
 
- private:
-  std::vector<int64_t> file_shape(size_t slice) const;
-  // Throws unless the buffer holds the whole layout in real numbers.
-  void check_buffer(const State& state, const std::string& buffer) const;
+  // Fills the named parameters alone, from what gives elements [first, first + values.size()) in the order of
+  // files. All names must be parameters. For what needs more than a file of the same names:
+  // apps/actions/init.h.
+  using Values = std::function<void(int64_t first, std::span<double> values)>;
+  void load(const std::map<std::string, Values>& sources, State& state) const;
+  // The extents that a parameter has in files.
+  std::vector<int64_t> file_shape(const std::string& name) const;
 
-  void write_copy(State& state) const;
+ private:
+  struct Entry {
+    ParamOptions options;  // lr_mult with the rule's factor
+    bool frozen;
+    size_t slice;  // of the layout it is in
+  };
+  // Where values of a parameter are: in a buffer laid out like the parameters that train, or in kFrozen.
+  struct Home {
+    std::string buffer;
+    const FlatSlice* slice;
+    const Entry* entry;
+  };
+
+  const Entry& at(const std::string& name) const;
+  const FlatSlice& slice_of(const Entry& entry) const;
+  static std::vector<int64_t> file_shape(const FlatSlice& slice, const ParamOptions& options);
+  // What a part has, in the order of names(). Throws unless the State's buffers hold it in real numbers.
+  std::vector<Home> homes(const State& state, const std::string& buffer) const;
+  void check_buffer(const State& state, const std::string& buffer, int64_t total) const;
+  void write_copies(State& state) const;
 
   std::string device_;
   bool has_copy_ = false;
-  FlatLayout layout_;
-  std::vector<ParamOptions> options_;  // per slice
-  std::map<std::string, size_t> index_;
+  std::vector<ParamRule> rules_;
+  FlatLayout layout_, frozen_;
+  std::vector<Entry> entries_;           // in the order they were asked for
+  std::map<std::string, size_t> index_;  // into entries_
 };
 
 }  // namespace millrace

@@ -128,12 +128,13 @@ class Bf16Pass {
  private:
   bool is_params(Value v) const {
     const ValueInfo& info = g_.info(v);
-    return info.state && info.state->buffer == kParams;
+    return info.state && (info.state->buffer == kParams || info.state->buffer == kFrozen);
   }
   Value copy_of(Value params) {
     const ValueInfo& info = g_.info(params);
-    return rewriter_.state({kParamsBf16, info.state->offset},
-                           Spec{info.spec.shape, Dtype::bf16, info.spec.layout}, info.name + "/bf16");
+    const char* buffer = info.state->buffer == kFrozen ? kFrozenBf16 : kParamsBf16;
+    return rewriter_.state({buffer, info.state->offset}, Spec{info.spec.shape, Dtype::bf16, info.spec.layout},
+                           info.name + "/bf16");
   }
   Value next_copy(Value next) {
     const auto found = copies_.find(g_.info(next).node);

@@ -10,7 +10,7 @@
 //    (Op::with_precise_output: the convolution that ends in a flow), else computes in f32. So do ops that are
 //    not worth a cast of an operand (Bf16Operands::rounds): the sum of an f32 and a bf16 gradient is f32.
 // 4. Weights are read from the buffer kParamsBf16 of the State, which the optimizer writes beside the
-//    parameters (Op::with_copy) and ParamStore fills.
+//    parameters (Op::with_copy) and ParamStore fills; frozen ones from kFrozenBf16, which nobody else writes.
 //
 // A device without bf16 kernels emulates: all is f32, and `round_bf16` nodes stand where a value would be
 // bf16 and where weights are read. Products of bf16 numbers are exact in f32, so that results differ from the

@@ -110,7 +110,7 @@ Session::Session(Plan plan, State& state, SessionOptions options)
   require_memory(device_, need);
   for (const auto& [name, spec] : plan_.state) {
     if (!state_.has(name)) {
-      if (name == kParamsBf16) {
+      if (name == kParamsBf16 || name == kFrozenBf16) {
         fail(ErrorKind::runtime, {"state " + name, "the parameters in bf16", "no such buffer",
                                   "a ParamStore for Precision::bf16 makes it, by initialise()"});
       }

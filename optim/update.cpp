@@ -12,6 +12,10 @@ namespace millrace {
 namespace {
 
 void check_layout(const FlatLayout& layout) {
+  if (layout.slices.empty()) {
+    fail(ErrorKind::usage, {"training step", "parameters that train", "none: nothing trains",
+                            "do patterns of --freeze or --lr-mult freeze the whole net?"});
+  }
   int64_t end = 0;
   for (const FlatSlice& s : layout.slices) {
     if (s.offset < end || s.offset % kUpdateBlock != 0) {
@@ -21,10 +25,9 @@ void check_layout(const FlatLayout& layout) {
     }
     end = s.offset + s.count();
   }
-  if (layout.slices.empty() || layout.total < end || layout.total % kUpdateBlock != 0) {
-    fail(ErrorKind::runtime,
-         {"parameters", "some, and a total that is a multiple of 64, from " + std::to_string(end),
-          std::to_string(layout.slices.size()) + " in " + std::to_string(layout.total), ""});
+  if (layout.total < end || layout.total % kUpdateBlock != 0) {
+    fail(ErrorKind::runtime, {"parameters", "a total that is a multiple of 64, from " + std::to_string(end),
+                              std::to_string(layout.total), ""});
   }
 }
 

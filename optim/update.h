@@ -5,6 +5,10 @@
 // (accumulate - 1) times, then update_step. With accumulate = 1 it is one graph, train_step. All have the
 // same arithmetic: the gradient is the mean over micro-batches, clipped before that division as in Caffe.
 //
+// `layout` is ParamStore::layout(): parameters that train. Frozen ones are no part of a step: nothing is
+// computed for them backwards, and neither norm nor clipping knows of them. Where all are frozen,
+// ErrorKind::usage.
+//
 // Gradients live in the State's buffer "grads", laid out like the parameters, also where one graph does all.
 // The first gradient of a backward pass is born when nearly all activations are still live, so a gradient
 // vector in the arena would find no dead memory to lie in; in the State it costs the same bytes, has one
@@ -45,7 +49,7 @@ inline constexpr const char* kLossSum = "loss_sum";  // of the micro-batches so 
 // "params".
 std::vector<std::string> optimizer_buffers(OptimizerKind kind);
 
-// The parameter as a value of the graph; equal to Graph::state at its place.
+// The parameter, one that trains, as a value of the graph; equal to Graph::state at its place.
 Value parameter(Graph& g, const FlatSlice& slice);
 
 // All that one update needs, for accumulate = 1. Input "rate" (1): see update_rate. Output "gradient_norm".

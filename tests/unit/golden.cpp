@@ -52,6 +52,12 @@ Results evaluate(const Setting& c, Dtype real) {
   for (int l = kFinestLevel; l <= kCoarsestLevel; ++l) g.output("flow" + std::to_string(l), flows.at(l));
   for (const LossTerm& term : loss.terms) g.output(term.name, term.value);
   g.output("loss", loss.loss);
+  // The file has the gradient of biases that do not train too.
+  std::vector<Value> frozen;
+  for (const FlatSlice& slice : params.frozen().slices)
+    frozen.push_back(params.parameter(g, slice.name, slice.shape, {}));
+  const std::vector<Value> d = gradients(g, loss.loss, frozen);
+  for (size_t k = 0; k < d.size(); ++k) g.output("gradient/" + g.info(frozen[k]).name, d[k]);
   const OptimizerOptions adam{.weight_decay = kWeightDecay};
   if (c.adam)
     train_step(g, loss.loss, params.layout(), adam);
@@ -64,6 +70,8 @@ Results evaluate(const Setting& c, Dtype real) {
   Session session(make_plan(g), state, {.arena = nullptr, .poison = c.channels < 1});
   const FlatLayout& layout = params.layout();
   for (const FlatSlice& slice : layout.slices) write_slice(state, kParams, slice, made_parameter(slice));
+  for (const FlatSlice& slice : params.frozen().slices)
+    write_slice(state, kFrozen, slice, made_parameter(slice));
   session.set("clip", made_clips({c.batch, c.height, c.width, c.frames}));
   if (c.adam) {
     session.set_scalar("rate", update_rate(adam, kLearningRate, kAdamStep));
@@ -83,6 +91,10 @@ Results evaluate(const Setting& c, Dtype real) {
     const Numbers before = made_parameter(slice);
     for (size_t k = 0; k < update.size(); ++k) update[k] -= before[k];
     results["adam/" + slice.name] = std::move(update);
+  }
+  for (const FlatSlice& slice : params.frozen().slices) {
+    CHECK(read_slice(state, kFrozen, slice) == made_parameter(slice));
+    if (c.adam) results["adam/" + slice.name] = Numbers(static_cast<size_t>(slice.shape.count()));
   }
   return results;
 }
