@@ -233,20 +233,6 @@ StreamSpec parse_spec(const Fields& fields) {
   return s;
 }
 
-// What VGG16 sees, and on the way what stream() returns.
-Value vgg16_input(Graph& g, ParamStore& params, const StreamSpec& s, StreamValues& values) {
-  switch (s.kind) {
-    case StreamKind::spatial:
-    case StreamKind::temporal:
-      return values.images;
-    case StreamKind::stacked:
-      break;
-  }
-  values.flows = motionnet(g, params, values.images, s.motionnet);
-  Graph::Scope scope(g, scope_of(s) + "/input");
-  return flow_to_input(g, values.flows->at(kFinestLevel), {.quantise = s.quantise, .replicate = s.replicate});
-}
-
 NormalizeImageAttrs normalization(const StreamSpec& s) {
   switch (s.kind) {
     case StreamKind::spatial:
@@ -293,8 +279,14 @@ StreamValues stream(Graph& g, ParamStore& params, Value clip, const StreamSpec& 
   if (!(g.spec(clip) == expected))
     fail(ErrorKind::runtime,
          {name_of(spec.kind) + " stream", "a clip " + expected.to_string(), g.spec(clip).to_string(), ""});
-  StreamValues values{.logits = {}, .images = normalize_image(g, clip, normalization(spec))};
-  const Value input = vgg16_input(g, params, spec, values);
+  StreamValues values;
+  values.images = values.input = normalize_image(g, clip, normalization(spec));
+  if (spec.kind == StreamKind::stacked) {
+    values.flows = motionnet(g, params, values.images, spec.motionnet);
+    Graph::Scope scope(g, scope_of(spec) + "/input");
+    values.input = flow_to_input(g, values.flows->at(kFinestLevel),
+                                 {.quantise = spec.quantise, .replicate = spec.replicate});
+  }
   Vgg16Options options{.scope = scope_of(spec),
                        .classes = static_cast<int64_t>(spec.classes.size()),
                        .channels = spec.channels};
@@ -302,7 +294,7 @@ StreamValues stream(Graph& g, ParamStore& params, Value clip, const StreamSpec& 
     options.lr_mult = training->lr_mult;
     options.dropout = {.at = training->dropout_at, .fc6 = training->dropout6, .fc7 = training->dropout7};
   }
-  values.logits = vgg16(g, params, input, options);
+  values.logits = vgg16(g, params, values.input, options);
   return values;
 }
 

@@ -63,6 +63,7 @@ struct StreamTraining {
 struct StreamValues {
   Value logits;                              // (N, classes)
   Value images;                              // the normalised clip: what motion_loss takes of a stacked one
+  Value input;                               // what VGG16 sees; of stacked streams the flows as images
   std::optional<MotionNetFlows> flows = {};  // of a stacked one
 };
 

@@ -71,6 +71,43 @@ TEST_CASE("the gradient is 127.5 times the transposed interpolation, 0 where flo
   }
 }
 
+TEST_CASE("with its border continued no flow gives -.5 everywhere, and any constant flow a constant") {
+  for (const Shape& shape : {Shape{1, 3, 3, 1}, Shape{2, 1, 1, 2}, Shape{1, 1, 4, 2}, Shape{1, 5, 1, 3}}) {
+    for (const double flow : {0., .25, -3.}) {
+      INFO(shape.to_string() << ", flow " << flow);
+      const Numbers y =
+          input_of(shape, Numbers(static_cast<size_t>(shape.count()), flow), {.replicate = true});
+      CHECK(y.size() == static_cast<size_t>(4 * shape.count()));
+      const double expected = 127.5 * std::max(flow, -1.) + 127.5 - 128;
+      for (const double v : y) CHECK(v == Approx(expected).margin(1e-12));
+    }
+  }
+}
+
+TEST_CASE("a continued border changes the outermost ring of the input and nothing inside") {
+  const Shape shape{1, 4, 5, 2};
+  const Numbers flow = draw(shape.count(), -1, 1, 3);
+  const Numbers dark = input_of(shape, flow), even = input_of(shape, flow, {.replicate = true});
+  for (int64_t i = 0; i < 8; ++i) {
+    for (int64_t j = 0; j < 10; ++j) {
+      const bool ring = i == 0 || i == 7 || j == 0 || j == 9;
+      for (int64_t c = 0; c < 2; ++c) {
+        const auto k = static_cast<size_t>((i * 10 + j) * 2 + c);
+        CHECK((dark[k] != even[k]) == ring);
+      }
+    }
+  }
+}
+
+TEST_CASE("with the border continued each pixel of flow weighs 4 pixels of the input, at the border too") {
+  for (const Shape& shape : {Shape{1, 3, 3, 1}, Shape{1, 1, 1, 1}, Shape{1, 1, 6, 1}}) {
+    const Numbers dy(static_cast<size_t>(4 * shape.count()), 1);
+    const Numbers flow(static_cast<size_t>(shape.count()), .3);
+    for (const double dx : gradient_of(shape, flow, dy, {.replicate = true}))
+      CHECK(dx == Approx(4 * 127.5).epsilon(1e-14));
+  }
+}
+
 TEST_CASE("flow_to_input refuses what is no flow") {
   Graph g;
   CHECK_THROWS_WITH(flow_to_input(g, g.input("x", {2, 3})), Catch::Contains("flow (N,H,W,C)"));

@@ -36,9 +36,9 @@ class Bits {
 
 // Numbers of a parameter, in the order of files and PyTorch: (O,I,kh,kw).
 inline Numbers made_parameter(const FlatSlice& slice) {
-  const Shape& s = slice.shape;  // (O,kh,kw,I), of a deconvolution (I,kh,kw,O)
-  const auto fan_in = s.rank() == 4 ? static_cast<double>(s[1] * s[2] * s[3]) : 0;
-  const double bound = s.rank() == 4 ? std::sqrt(6 / fan_in) : .05;
+  const Shape& s = slice.shape;  // (O,kh,kw,I), of a deconvolution (I,kh,kw,O), of a matrix (O,I)
+  const auto fan_in = static_cast<double>(s.count() / s[0]);
+  const double bound = s.rank() > 1 ? std::sqrt(6 / fan_in) : .05;
   const Bits bits(slice.name);
   Numbers values(static_cast<size_t>(s.count()));
   for (size_t k = 0; k < values.size(); ++k) values[k] = static_cast<float>(bits.uniform(k) * bound);
@@ -145,9 +145,12 @@ inline double relative_l2(const Numbers& a, const Numbers& b) {
   return norm > 0 ? std::sqrt(difference / norm) : difference == 0 ? 0 : INFINITY;
 }
 
-// What tests/golden/motionnet.py wrote.
+// What tests/golden/*.py wrote.
 class GoldenFile {
  public:
+  explicit GoldenFile(const std::string& name = "motionnet.safetensors")
+      : file_(MILLRACE_GOLDEN "/" + name) {}
+
   // Tensors of a case, without the case and "/digest".
   std::vector<std::string> names(const std::string& of_case) const {
     std::vector<std::string> result;
@@ -210,7 +213,7 @@ class GoldenFile {
     return result;
   }
 
-  SafetensorsReader file_{MILLRACE_GOLDEN "/motionnet.safetensors"};
+  SafetensorsReader file_;
 };
 
 }  // namespace millrace::test
