@@ -19,8 +19,8 @@
 #include <random>
 
 #include "apps/motionnet/graphs.h"
-#include "apps/motionnet/kernel_settings.h"
 #include "apps/support/program.h"
+#include "apps/training/kernel_settings.h"
 #include "bench/peaks.h"
 #include "core/libraries.h"
 #include "core/session.h"
@@ -53,7 +53,10 @@ double median(std::vector<double> v) {
 std::string layer_of(const std::string& node) { return node.substr(0, node.rfind('/')); }
 
 Plan make(const Arguments& a, const TrainConfig& c, ParamStore& params, const PlanOptions& options) {
-  if (!a.inference) return plan_training(c, params, options).at("step");
+  if (!a.inference) {
+    const TaskForward forward = [&](Graph& g, ParamStore& store) { return motionnet_forward(g, c, store); };
+    return plan_training(c, forward, params, options).at("step");
+  }
   return plan_flow({.height = c.height, .width = c.width, .net = net_options(c), .batch = c.batch}, params,
                    options);
 }

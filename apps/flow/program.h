@@ -13,7 +13,7 @@
 #include "apps/flow/settings.h"
 #include "apps/flow/truth.h"
 #include "apps/motionnet/estimator.h"
-#include "apps/motionnet/kernel_settings.h"
+#include "apps/training/kernel_settings.h"
 #include "data/source.h"
 
 namespace millrace {

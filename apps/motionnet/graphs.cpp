@@ -16,20 +16,6 @@ void output_losses(Graph& g, const MotionLoss& losses) {
   g.output("loss", losses.loss);
 }
 
-MotionLoss forward(Graph& g, const TrainConfig& c, ParamStore& params) {
-  const Value images = clip_input(g, c.batch, c.height, c.width, c.frames);
-  const MotionLoss losses =
-      motion_loss(g, images, motionnet(g, params, images, net_options(c)), loss_options(c));
-  output_losses(g, losses);
-  return losses;
-}
-
-std::vector<Value> values_of(const MotionLoss& losses) {
-  std::vector<Value> values{losses.loss};
-  for (const LossTerm& term : losses.terms) values.push_back(term.value);
-  return values;
-}
-
 MotionNetFlows zero_flows(Graph& g, const TrainConfig& c) {
   MotionNetFlows flows{.coarsest = coarsest_level(net_options(c).kind), .flows = {}};
   for (int level = kFinestLevel; level <= flows.coarsest; ++level) {
@@ -41,40 +27,13 @@ MotionNetFlows zero_flows(Graph& g, const TrainConfig& c) {
 
 }  // namespace
 
-std::map<std::string, Plan> plan_training(const TrainConfig& c, ParamStore& params,
-                                          const PlanOptions& options) {
-  const OptimizerOptions optimizer = optimizer_options(c);
-  std::map<std::string, Plan> plans;
-  if (c.accumulate == 1) {
-    Graph g;
-    const MotionLoss losses = forward(g, c, params);
-    train_step(g, losses.loss, params.layout(), optimizer,
-               StepMetrics{metrics_ring(c, losses.terms.size()), values_of(losses)});
-    plans["step"] = make_plan(g, options);
-    return plans;
-  }
-  MetricsRing ring;
-  for (const char* name : {"first", "next"}) {
-    Graph g;
-    const MotionLoss losses = forward(g, c, params);
-    if (std::string(name) == "first")
-      first_micro_step(g, losses.loss, params.layout());
-    else
-      next_micro_step(g, losses.loss, params.layout());
-    ring = metrics_ring(c, losses.terms.size());
-    record_metrics(g, ring, values_of(losses));
-    plans[name] = make_plan(g, options);
-  }
-  Graph g;
-  update_step(g, params.layout(), optimizer, ring);
-  plans["update"] = make_plan(g, options);
-  return plans;
-}
-
-int64_t metrics_rows(const TrainConfig& c) { return c.accumulate == 1 ? 1 : c.accumulate + 1; }
-
-MetricsRing metrics_ring(const TrainConfig& c, size_t terms) {
-  return {.rows = metrics_rows(c) * (kStepsInFlight + 1), .columns = static_cast<int64_t>(terms) + 2};
+TaskLoss motionnet_forward(Graph& g, const TrainConfig& c, ParamStore& params) {
+  const Value images = clip_input(g, c.batch, c.height, c.width, c.frames);
+  const MotionLoss losses =
+      motion_loss(g, images, motionnet(g, params, images, net_options(c)), loss_options(c));
+  TaskLoss result{.loss = losses.loss, .terms = {}};
+  for (const LossTerm& term : losses.terms) result.terms.emplace_back(term.name, term.value);
+  return result;
 }
 
 Plan plan_validation(const TrainConfig& c, ParamStore& params, const PlanOptions& options) {
@@ -98,15 +57,6 @@ Plan plan_flow(const FlowNetOptions& o, ParamStore& params, const PlanOptions& o
   const Value images = clip_input(g, o.batch, o.height, o.width, o.net.frames);
   g.output("flow2", scale(g, motionnet(g, params, images, o.net).at(kFinestLevel), kFlowScale));
   return make_plan(g, options);
-}
-
-std::vector<std::string> term_names(const TrainConfig& c) {
-  Graph g;
-  const Value images = clip_input(g, 1, c.height, c.width, c.frames);
-  std::vector<std::string> names;
-  for (const LossTerm& term : motion_loss(g, images, zero_flows(g, c), loss_options(c)).terms)
-    names.push_back(term.name);
-  return names;
 }
 
 }  // namespace millrace

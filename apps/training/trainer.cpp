@@ -1,4 +1,4 @@
-#include "apps/motionnet/trainer.h"
+#include "apps/training/trainer.h"
 
 #include <fmt/format.h>
 #include <omp.h>
@@ -10,8 +10,6 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "apps/motionnet/net_file.h"
-#include "apps/motionnet/sources.h"
 #include "apps/support/text.h"
 #include "core/log.h"
 
@@ -20,16 +18,6 @@ namespace {
 
 using nlohmann::json;
 
-LoaderOptions loader_options(const TrainConfig& c) {
-  return {.batch = c.batch,
-          .frames = c.frames,
-          .geometry = geometry_options(c),
-          .seed = static_cast<uint64_t>(c.seed),
-          .threads = c.loader_threads,
-          .shuffle = c.shuffle,
-          .clips_per_item = c.clips_per_video};
-}
-
 RunDir open_run(const RunOptions& o) { return o.resume ? RunDir::open(o.out) : RunDir::create(o.out); }
 
 constexpr double kMiB = 1 << 20;
@@ -37,39 +25,42 @@ constexpr const char* kPictures = "pictures";
 
 }  // namespace
 
-Trainer::Trainer(const TrainConfig& config, const RunOptions& options)
-    : config_(config),
+Trainer::Trainer(TrainingTask& task, const RunOptions& options)
+    : task_(task),
+      config_(task.config()),
       options_(options),
-      device_(make_device(config.device)),
+      device_(make_device(config_.device)),
       state_(*device_),
       params_(device_->name(), precision_of(config_)),
       kernels_(config_, options.resume ? std::optional(options.out) : std::nullopt),
       plan_options_(kernels_.plan_options(device_->name())),
-      plans_(plan_training(config_, params_, plan_options_)),
       dir_(open_run(options)) {
   try {
     set_up();
   } catch (...) {
+    task_.release();
     if (!options_.resume) dir_.discard();  // else the folder could not be used again
     throw;
   }
 }
 
+Trainer::~Trainer() { task_.release(); }
+
 void Trainer::set_up() {
   log().set_file(dir_.log_path());
   log_info(fmt::format("{} {} on {}", options_.resume ? "going on with" : "new run", options_.out,
                        device_->description()));
+  task_.open_data();
+  plans_ = plan_training(task_, params_, plan_options_);
   if (options_.resume) check_environment();
   check_disk();
 
-  const std::vector<Plan> validation = Validator::plans(config_, params_, plan_options_);
+  const std::vector<Plan> validation = task_.validation_plans(params_, plan_options_);
   std::vector<const Plan*> all;
   for (const Plan& plan : validation) all.push_back(&plan);
   for (const auto& [name, plan] : plans_) all.push_back(&plan);
   const MemoryNeed need = memory_need(all, state_);
   require_memory(*device_, need);
-  const RunSources sources = open_run_sources(config_);
-  loader_ = std::make_unique<Loader>(sources.train, loader_options(config_));
   arena_ = std::make_unique<Memory>(*device_, need.arena);
 
   params_.initialise(state_, Dtype::f32, static_cast<uint64_t>(config_.seed));
@@ -82,15 +73,9 @@ void Trainer::set_up() {
   for (const std::string& buffer : optimizer_buffers(optimizer_options(config_).kind)) {
     moments_.push_back({buffer, buffer + "/"});
   }
-  if (sources.validation) {
-    validator_ = std::make_unique<Validator>(config_, params_, state_,
-                                             ValidatorOptions{.source = sources.validation,
-                                                              .clips = sources.clips,
-                                                              .most = config_.validation_clips,
-                                                              .arena = arena_.get(),
-                                                              .plan = plan_options_});
-  }
-  terms_ = term_names(config_);
+  task_.prepare({params_, state_, *arena_, plan_options_});
+  loader_ = task_.make_loader();
+  terms_ = term_names(task_);
   profile_ = std::make_unique<Profile>(
       *device_,
       ProfileOptions{.steps = options_.profile, .file = dir_.profile_path(), .precision = config_.precision});
@@ -98,13 +83,10 @@ void Trainer::set_up() {
       state_, MetricsReaderOptions{.ring = metrics_ring(config_, terms_.size()),
                                    .rows_of_step = metrics_rows(config_),
                                    .steps = kStepsInFlight + 1});
-  log_info(fmt::format("{}: {} parameters, {} frames of {}x{}, batch {}; plan {:.0f} MiB ({:.0f} arena)",
-                       flags_of(net_options(config_)), params_.count(), config_.frames, config_.width,
-                       config_.height, config_.batch, static_cast<double>(need.total()) / kMiB,
+  log_info(fmt::format("{}: {} parameters, batch {}; plan {:.0f} MiB ({:.0f} arena)", task_.net_text(),
+                       params_.count(), config_.batch, static_cast<double>(need.total()) / kMiB,
                        static_cast<double>(need.arena) / kMiB));
-  log_info(fmt::format("data: {} for training, {} for validation",
-                       sources.train->endless() ? "endless clips" : counted(sources.train->size(), "video"),
-                       validator_ ? counted(validator_->clips(), "clip") : "none"));
+  log_info("data: " + task_.data_text());
   kernels_.finish();
   dir_.write_kernels(kernels_.choices().to_json());
   dir_.write_plan(plans_to_string(plans_));
@@ -113,29 +95,42 @@ void Trainer::set_up() {
 }
 
 void Trainer::start_new_run() {
-  if (!config_.init.empty()) {
-    const SafetensorsReader weights(resolve_weights(config_.init));
-    check_same_layers(weights, net_options(config_));
-    params_.load(weights, state_, {{kParams, ""}});
-    log_info("weights from " + weights.path().string());
-  }
+  task_.initialise(params_, state_);
   dir_.write_env(environment());
-  dir_.write_config(to_toml(config_.options()));  // from now on it is a run that can be resumed
+  dir_.write_config(to_toml(task_.config().options()));  // from now on it is a run that can be resumed
+}
+
+// As a new run has it.
+void Trainer::load_start() {
+  params_.initialise(state_, Dtype::f32, static_cast<uint64_t>(config_.seed));
+  task_.initialise(params_, state_);
+  for (const ParamStore::Part& moment : moments_) {
+    const std::vector<float> zeros(static_cast<size_t>(params_.layout().total));
+    state_.write(moment.buffer, 0, params_.layout().total, zeros.data());
+  }
+  step_ = 0;
+  last_checkpoint_ = -1;
 }
 
 void Trainer::resume_run() {
   const std::optional<Checkpoint> latest = dir_.latest();
   // Stopped before its first checkpoint, it begins again, and ends alike.
   latest ? load_checkpoint(*latest) : start_new_run();
-  dir_.write_config(to_toml(config_.options()));
+  restarts_ = read_restarts(dir_.path());
+  dir_.write_config(to_toml(task_.config().options()));
   remove_path(dir_.result_path());
+  go_back_to_step();
+  remove_stale_temporary_files(dir_.path() / kPictures);
+  log_info(latest ? fmt::format("from step {}", step_) : "no checkpoint yet: from the start");
+}
+
+// Metrics, events and data as they were after step_.
+void Trainer::go_back_to_step() {
   dir_.trim_metrics(step_);
   dir_.remove_checkpoints_after(step_);
   trim_events(dir_.events_path(), step_);
-  remove_stale_temporary_files(dir_.path() / kPictures);
   train_seconds_ = dir_.metrics_seconds();
   loader_->seek(step_ * config_.accumulate * config_.batch);
-  log_info(latest ? fmt::format("from step {}", step_) : "no checkpoint yet: from the start");
 }
 
 void Trainer::load_checkpoint(const Checkpoint& checkpoint) {
@@ -171,17 +166,12 @@ void Trainer::load_checkpoint(const Checkpoint& checkpoint) {
   }
 }
 
-void Trainer::record(const StepResult& r, const std::optional<ValidationResult>& validation) {
+void Trainer::record(const StepResult& r, const std::optional<TaskValidation>& validation) {
   MetricsLine line{.step = step_, .seconds = r.seconds, .values = {{"loss", r.loss}}};
   for (const std::string& term : terms_) line.values.push_back({term, r.terms.at(term)});
   line.values.push_back({"gradient_norm", r.gradient_norm});
   if (validation) {
-    for (const char* term : {"loss", "pixel2", "ssim2"}) {
-      if (!validation->terms.count(term)) continue;
-      line.values.push_back({std::string("validation_") + term, validation->terms.at(term)});
-      line.values.push_back({std::string("zero_flow_") + term, validation->zero.at(term)});
-    }
-    if (validation->epe) line.values.push_back({"validation_epe", *validation->epe});
+    for (const auto& value : validation->metrics) line.values.push_back(value);
   }
   line.values.push_back({"learning_rate", r.rate});
   dir_.append_metrics(line);
@@ -191,32 +181,18 @@ void Trainer::record(const StepResult& r, const std::optional<ValidationResult>&
   events_->write(event);
 }
 
-ValidationResult Trainer::validate() {
+TaskValidation Trainer::validate() {
   const Profile::Phase phase(*profile_, "validation");
-  const ValidationResult v = validator_->run();
+  TaskValidation v = task_.validate();
   Event event{.step = step_};
-  for (const auto& [name, value] : v.terms) {
-    event.scalars.push_back({"validation/" + name, static_cast<float>(value)});
-    if (v.zero.at(name) > 0)
-      event.scalars.push_back({"share_of_zero_flow/" + name, static_cast<float>(value / v.zero.at(name))});
-  }
-  std::string text = fmt::format("step {}: validation loss {:.4f}", step_, v.terms.at("loss"));
-  for (const char* name : {"pixel2", "ssim2"}) {
-    if (v.terms.count(name) && v.zero.at(name) > 0) {
-      text += fmt::format(", {} {:.2f} of zero flow's", name, v.terms.at(name) / v.zero.at(name));
-    }
-  }
-  if (v.epe) {
-    text += fmt::format(", EPE {:.3f} px (zero flow {:.3f})", *v.epe, *v.zero_epe);
-    event.scalars.push_back({"validation/epe", static_cast<float>(*v.epe)});
-  }
+  for (const auto& [name, value] : v.scalars) event.scalars.push_back({name, static_cast<float>(value)});
   events_->write(event);
-  log_info(text);
+  log_info(fmt::format("step {}: validation {}", step_, v.text));
   // A best step is one whose weights are kept: where a checkpoint is due, not where a signal made one.
   const bool kept = step_ % config_.checkpoint_every == 0 || is_over();
-  if (kept && (!best_step_ || !(best_loss_ <= v.terms.at("loss")))) {
+  if (kept && (!best_step_ || !(best_loss_ <= v.loss))) {
     best_step_ = step_;
-    best_loss_ = v.terms.at("loss");
+    best_loss_ = v.loss;
   }
   return v;
 }
@@ -225,16 +201,18 @@ void Trainer::save_pictures() {
   const Profile::Phase phase(*profile_, "pictures");
   const std::filesystem::path folder = dir_.path() / kPictures;
   make_folders(folder);
-  for (int64_t k = 0; k < std::min<int64_t>(4, validator_->clips()); ++k) {
-    const int64_t clip = k * validator_->clips() / std::min<int64_t>(4, validator_->clips());
-    const Image image = validator_->picture(clip);
+  const int64_t clips = task_.validation_clips(), pictures = std::min<int64_t>(4, clips);
+  for (int64_t k = 0; k < pictures; ++k) {
+    const int64_t clip = k * clips / pictures;
+    const std::optional<Image> image = task_.picture(clip);
+    if (!image) continue;
     const std::filesystem::path file = folder / fmt::format("step_{:06}_clip_{}.png", step_, clip);
-    write_png(file.string(), image);
+    write_png(file.string(), *image);
     if (k == 0) {
       events_->write({.step = step_,
                       .images = {{.tag = "flow",
-                                  .height = image.height,
-                                  .width = image.width,
+                                  .height = image->height,
+                                  .width = image->width,
                                   .png = read_file(file, 1 << 28)}}});
     }
   }
@@ -262,7 +240,7 @@ void Trainer::checkpoint() {
   check_weights();
   events_->flush();
   dir_.save_checkpoint(step_, [&](const std::filesystem::path& folder) {
-    std::map<std::string, std::string> model = net_metadata(net_options(config_));
+    std::map<std::string, std::string> model = task_.model_metadata();
     model["step"] = std::to_string(step_);
     params_.save(folder / kModelFile, state_, {{kParams, ""}}, model);
     // Nothing that differs between two equal runs, such as times: their checkpoints are equal bit for bit.
@@ -279,10 +257,10 @@ void Trainer::checkpoint() {
 
 void Trainer::finish() {
   json result{{"steps", step_}, {"seconds", train_seconds_}, {"parameters", params_.count()}};
-  if (validator_) {
+  if (has_validation()) {
     if (!last_validation_) last_validation_ = validate();  // stopped after its last checkpoint, before this
     save_pictures();
-    result["validation"] = json::parse(to_json(*last_validation_));
+    result["validation"] = json::parse(last_validation_->json);
     result["best_step"] = *best_step_;
   }
   check_weights();

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "apps/motionnet/trainer.h"
 #include "apps/support/environment.h"
 #include "apps/support/text.h"
+#include "apps/training/trainer.h"
 #include "core/log.h"
 
 namespace millrace {

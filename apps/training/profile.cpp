@@ -1,4 +1,4 @@
-#include "apps/motionnet/profile.h"
+#include "apps/training/profile.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "apps/motionnet/metrics_reader.h"
+#include "apps/training/metrics_reader.h"
 
 namespace millrace {
 
