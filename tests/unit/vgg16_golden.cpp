@@ -97,6 +97,12 @@ struct Net {
     g.output("logits", v.logits);
     g.output("action", action);
     g.output("loss", loss);
+    // The file has the gradient of biases that do not train too.
+    std::vector<Value> frozen;
+    for (const FlatSlice& slice : params.frozen().slices)
+      frozen.push_back(params.parameter(g, slice.name, slice.shape, {}));
+    const std::vector<Value> d = gradients(g, loss, frozen);
+    for (size_t k = 0; k < d.size(); ++k) g.output("gradient/" + g.info(frozen[k]).name, d[k]);
     train_step(g, loss, params.layout(), sgd);
   }
 };
@@ -114,6 +120,8 @@ Results evaluate(const Setting& c, Dtype real) {
     write_slice(state, kParams, slice, parameter_of(slice));
     write_slice(state, "velocity", slice, made_moment(slice, 1));
   }
+  for (const FlatSlice& slice : net.params.frozen().slices)
+    write_slice(state, kFrozen, slice, parameter_of(slice));
   std::vector<int32_t> labels;
   for (int64_t n = 0; n < c.batch; ++n) labels.push_back(static_cast<int32_t>((3 * n + 1) % c.classes));
   session.set("labels", labels);
@@ -131,6 +139,11 @@ Results evaluate(const Setting& c, Dtype real) {
     const Numbers before = parameter_of(slice);
     for (size_t k = 0; k < update.size(); ++k) update[k] -= before[k];
     results["sgd/" + slice.name] = std::move(update);
+  }
+  for (const FlatSlice& slice : net.params.frozen().slices) {
+    results["gradient/" + slice.name] = session.get("gradient/" + slice.name);
+    CHECK(read_slice(state, kFrozen, slice) == parameter_of(slice));
+    if (c.sgd) results["sgd/" + slice.name] = Numbers(static_cast<size_t>(slice.shape.count()));
   }
   return results;
 }
