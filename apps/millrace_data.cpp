@@ -27,7 +27,7 @@ void declare(CLI::App& app, Arguments& a) {
       "  millrace-data inspect runs/holiday/checkpoints/step_000500/model.safetensors --stats\n"
       "millrace-data COMMAND --help explains the options of each\n"
       "exit codes: 0 done, 1 failure, 2 usage, 3 bad data, 75 stopped by a signal");
-  declare_synth(*app.add_subcommand("synth", "write moving textures with their true flow as frame folders"),
+  declare_synth(*app.add_subcommand("synth", "write moving textures with their true flow, or labelled clips"),
                 a.synth);
   declare_check(*app.add_subcommand("check", "read a whole data set and name what is broken"), a.check);
   declare_inspect(*app.add_subcommand("inspect", "show what is in checkpoints, runs, lists, plans and media"),

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "data/source.h"
 
@@ -33,6 +34,8 @@ struct SyntheticOptions {
 SyntheticOptions parse_synthetic(const std::string& spec);
 // All fields, so that parse_synthetic gives the same options again.
 std::string to_spec(const SyntheticOptions& options);
+// "128x192", height and width, each from `least` to 4096. Errors (usage) begin with [where].
+Size parse_size(std::string_view text, const std::string& where, int64_t least);
 
 class SyntheticSource final : public ClipSource {
  public:

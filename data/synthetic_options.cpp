@@ -25,22 +25,11 @@ template <typename T> T parse_number(std::string_view text, const std::string& w
   return value;
 }
 
-Size parse_size(std::string_view text, const std::string& where) {
-  const size_t cross = text.find('x');
-  if (cross == std::string_view::npos) {
-    fail(ErrorKind::usage, {.where = where,
-                            .expected = "height and width, for instance 128x192",
-                            .got = fmt::format("\"{}\"", text)});
-  }
-  return {parse_number<int64_t>(text.substr(0, cross), where, 8, 4096),
-          parse_number<int64_t>(text.substr(cross + 1), where, 8, 4096)};
-}
-
 void set_option(SyntheticOptions& options, std::string_view key, std::string_view value) {
   const std::string where = fmt::format("{}{}", kPrefix, key);
   using Setter = std::function<void()>;
   const std::map<std::string_view, Setter> setters = {
-      {"size", [&] { options.size = parse_size(value, where); }},
+      {"size", [&] { options.size = parse_size(value, where, 8); }},
       {"frames", [&] { options.frames = parse_number<int64_t>(value, where, 1, 1000); }},
       {"count", [&] { options.count = parse_number<int64_t>(value, where, 1, int64_t{1} << 40); }},
       {"max_shift", [&] { options.max_shift = parse_number(value, where, 0.0, 1000.0); }},
@@ -61,6 +50,17 @@ void set_option(SyntheticOptions& options, std::string_view key, std::string_vie
 }
 
 }  // namespace
+
+Size parse_size(std::string_view text, const std::string& where, int64_t least) {
+  const size_t cross = text.find('x');
+  if (cross == std::string_view::npos) {
+    fail(ErrorKind::usage, {.where = where,
+                            .expected = "height and width, for instance 128x192",
+                            .got = fmt::format("\"{}\"", text)});
+  }
+  return {parse_number<int64_t>(text.substr(0, cross), where, least, 4096),
+          parse_number<int64_t>(text.substr(cross + 1), where, least, 4096)};
+}
 
 SyntheticOptions parse_synthetic(const std::string& spec) {
   std::string_view rest = spec;

@@ -1,8 +1,6 @@
 #include "apps/data/synth.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -11,12 +9,13 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "apps/data/synth_actions.h"
+#include "apps/data/synth_folder.h"
 #include "apps/data/work.h"
 #include "apps/support/program.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
-#include "data/encode.h"
 #include "data/synthetic.h"
 
 namespace millrace {
@@ -59,15 +58,17 @@ SyntheticOptions spec_of_file(const std::string& spec, const std::string& file) 
   }
 }
 
-// A set on its way to disk. The folder of a clip appears whole: until then it is hidden, and readers pass
-// over hidden folders.
 class SyntheticSet {
  public:
   explicit SyntheticSet(const SynthArguments& a)
-      : a_(a), out_(a.out), source_(resolve(a)), options_(source_.options()) {}
+      : a_(a),
+        format_{a.format.empty() ? "png" : a.format, a.quality},
+        source_(resolve(a)),
+        options_(source_.options()),
+        folder_({.out = a.out, .description = kDescription, .format = kFormat}) {}
 
   int run() {
-    enter();
+    begin();
     catch_signals();
     const auto work = [this](int64_t item) { write_clip(item); };
     const int64_t done = work_on_items(
@@ -83,121 +84,61 @@ class SyntheticSet {
   }
 
  private:
-  bool is_jpeg() const { return a_.format == "jpg"; }
-
   ordered_json description(bool complete) const {
     ordered_json json{
         {"format", kFormat},         {"complete", complete},           {"clips", options_.count},
         {"frames", options_.frames}, {"height", options_.size.height}, {"width", options_.size.width},
-        {"images", a_.format}};
-    if (is_jpeg()) json["quality"] = a_.quality;
+        {"images", format_.name}};
+    if (format_.name == "jpg") json["quality"] = format_.quality;
     json["list"] = kList;
     json["spec"] = to_spec(options_);
     json["millrace"] = version();
     return json;
   }
 
-  void describe_on_disk(bool complete) const {
-    write_file_atomically(out_ / kDescription, description(complete).dump(2) + "\n");
-  }
-
-  // A new folder, or one in which the same set was begun.
-  void enter() {
-    std::error_code error;
-    const bool known = fs::exists(out_ / kDescription, error);
-    if (!known && fs::exists(out_, error) && !(fs::is_directory(out_, error) && fs::is_empty(out_, error))) {
-      fail(ErrorKind::usage, {"--out " + a_.out, "a new or empty folder, or a set that was begun",
-                              "one with other things in it", "Nothing is overwritten; choose another"});
-    }
-    make_folders(out_);
-    lock_ = FileHandle(::open(out_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-      fail(ErrorKind::usage,
-           {"--out " + a_.out, "a folder for this process alone", "another that writes there", ""});
-    }
-    if (known) check_same();
+  void begin() {
+    if (folder_.begun()) check_same();
     require_space();
-    remove_stale_temporary_files(out_);
-    for (const fs::directory_entry& entry : fs::directory_iterator(out_)) {
-      if (entry.path().filename().string().starts_with(".synthetic_") &&
-          entry.path().extension() == ".partial")
-        fs::remove_all(entry.path());
-    }
-    describe_on_disk(false);  // first, so that a set that is called complete has its list
-    fs::remove(out_ / kList, error);
+    remove_partial_clips(folder_.path());
+    folder_.describe(description(false));  // first, so that a set that is called complete has its list
+    std::error_code error;
+    fs::remove(folder_.path() / kList, error);
   }
 
   // What is there must be the beginning of what is asked for.
   void check_same() const {
-    const std::string file = (out_ / kDescription).string();
-    const auto was = ordered_json::parse(read_file(file, 1 << 20), nullptr, false);
-    const auto text_of = [&](const char* key) {
-      return was.contains(key) && was[key].is_string() ? was[key].get<std::string>() : "";
-    };
-    if (text_of("format") != kFormat || text_of("spec").empty()) {
-      fail(ErrorKind::data, {file, fmt::format("\"{}\"", kFormat), "something else", "Choose another --out"});
-    }
-    const ordered_json is = description(false);
-    const auto refuse = [&](const std::string& what, const std::string& before, const std::string& now) {
-      fail(ErrorKind::usage, {"--out " + a_.out + ": " + what, before + " as the set there has it", now,
-                              "Choose another --out"});
-    };
-    SyntheticOptions before = spec_of_file(text_of("spec"), file);
+    const ordered_json was = folder_.description(), is = description(false);
+    const std::string file = folder_.description_file();
+    if (!was.contains("spec") || !was["spec"].is_string())
+      fail(ErrorKind::data, {file, "the options of a set", "none", "Choose another --out"});
+    SyntheticOptions before = spec_of_file(was["spec"].get<std::string>(), file);
     if (before.count > options_.count) {
-      refuse("clips", fmt::format("at least {}", before.count), std::to_string(options_.count));
+      folder_.refuse("clips", fmt::format("at least {}", before.count), std::to_string(options_.count));
     }
     before.count = options_.count;
-    if (to_spec(before) != to_spec(options_)) refuse("options", to_spec(before), to_spec(options_));
+    if (to_spec(before) != to_spec(options_)) folder_.refuse("options", to_spec(before), to_spec(options_));
     for (const char* key : {"images", "quality"}) {
       const auto text = [&](const ordered_json& j) { return j.contains(key) ? j[key].dump() : "none"; };
-      if (text(was) != text(is)) refuse(key, text(was), text(is));
+      if (text(was) != text(is)) folder_.refuse(key, text(was), text(is));
     }
-    if (text_of("millrace") != version()) {
-      log_warning(fmt::format("{}: begun by version {}, this is {}: clips might differ", file,
-                              text_of("millrace"), version()));
-    }
+    folder_.warn_of_other_version(was);
   }
 
-  // The least it can take: PNG and JPEG may need more.
   void require_space() const {
     const auto is_clip = [](const fs::directory_entry& e) { return e.is_directory(); };
-    const auto there = std::count_if(fs::directory_iterator(out_), {}, is_clip);
+    const auto there = std::count_if(fs::directory_iterator(folder_.path()), {}, is_clip);
     const auto missing = static_cast<double>(std::max<int64_t>(0, options_.count - there));
     const auto pixels = static_cast<double>(options_.size.height * options_.size.width);
-    const double image = pixels * (a_.format == "ppm" ? 3 : is_jpeg() ? 0.1 : 1);
     const auto frames = static_cast<double>(options_.frames);
-    const double bytes = missing * (frames * image + (frames - 1) * 8 * pixels);
-    require_free_space(out_, static_cast<uint64_t>(std::min(bytes, 1e18)));
-  }
-
-  std::string encode(const Image& image) const {
-    if (is_jpeg()) return encode_jpeg(image, static_cast<int>(a_.quality));
-    return a_.format == "png" ? encode_png(image) : encode_pnm(image);
+    const double bytes = missing * pixels * (frames * bytes_per_pixel(format_) + (frames - 1) * 8);
+    require_free_space(folder_.path(), static_cast<uint64_t>(std::min(bytes, 1e18)));
   }
 
   void write_clip(int64_t item) {
-    const fs::path folder = out_ / source_.name(item);
+    const fs::path folder = folder_.path() / source_.name(item);
     if (fs::exists(folder)) return;
-    const fs::path partial = out_ / ("." + source_.name(item) + ".partial");
-    try {
-      make_folders(partial);
-      const Clip clip =
-          source_.read({.item = item, .first = 0, .count = options_.frames, .want_truth = true});
-      for (size_t k = 0; k < clip.frames.size(); ++k) {
-        const std::string bytes = encode(clip.frames[k]);
-        write_file_atomically(partial / fmt::format("img_{:05}.{}", k + 1, a_.format), bytes);
-        bytes_ += bytes.size();
-      }
-      for (size_t k = 0; k < clip.truth.size(); ++k)
-        write_flo(partial / fmt::format("flow{:05}.flo", k + 1), clip.truth[k]);
-      bytes_ += clip.truth.size() * (12 + sizeof(float) * clip.truth.front().uv.size());
-      sync_folder(partial);
-      rename_path(partial, folder);
-    } catch (...) {
-      std::error_code ignored;
-      fs::remove_all(partial, ignored);
-      throw;
-    }
+    const Clip clip = source_.read({.item = item, .first = 0, .count = options_.frames, .want_truth = true});
+    bytes_ += write_frame_folder(clip, format_, folder);
     ++written_;
   }
 
@@ -205,9 +146,9 @@ class SyntheticSet {
     std::string list;
     for (int64_t item = 0; item < options_.count; ++item)
       list += fmt::format("{} {} 0\n", source_.name(item), options_.frames);
-    sync_folder(out_);
-    write_file_atomically(out_ / kList, list);
-    describe_on_disk(true);
+    sync_folder(folder_.path());
+    write_file_atomically(folder_.path() / kList, list);
+    folder_.describe(description(true));
     if (a_.json) {
       ordered_json result = description(true);
       result["out"] = a_.out;
@@ -217,16 +158,16 @@ class SyntheticSet {
       return;
     }
     fmt::print("{}: {} clips of {} frames {}x{} as {}, with their true flow; {} written now, {}\n", a_.out,
-               options_.count, options_.frames, options_.size.width, options_.size.height, a_.format,
+               options_.count, options_.frames, options_.size.width, options_.size.height, format_.name,
                written_.load(), bytes_text(bytes_.load()));
     fmt::print("train on it: motionnet-train --data {} --out RUN\n", a_.out);
   }
 
   const SynthArguments& a_;
-  fs::path out_;
+  FrameFormat format_;
   SyntheticSource source_;
   const SyntheticOptions& options_;
-  FileHandle lock_;
+  SetFolder folder_;
   std::atomic<int64_t> written_ = 0;
   std::atomic<uint64_t> bytes_ = 0;
 };
@@ -239,31 +180,42 @@ void declare_synth(CLI::App& app, SynthArguments& a) {
       "...,\n"
       "OUT/clips.txt (a list: folder, frames, label 0) and OUT/synthetic.json (all options)\n"
       "The pixels are those of motionnet-train --data synthetic:... with the same options (not as jpg).\n"
-      "The same command goes on where it was stopped, and with more --clips adds them.\n"
-      "example:\n"
-      "  millrace-data synth --out textures --clips 500 --options size=128x192,layers=2,max_shift=4");
+      "With --actions: OUT/up/up_train_00000.avi, ..., OUT/classInd.txt, OUT/trainlist01.txt and\n"
+      "OUT/testlist01.txt (as UCF101 has them) and OUT/actions.json (all options)\n"
+      "The same command goes on where it was stopped, and with more clips adds them.\n"
+      "examples:\n"
+      "  millrace-data synth --out textures --clips 500 --options size=128x192,layers=2,max_shift=4\n"
+      "  millrace-data synth --out actions --actions motion --classes 4 --train 400 --test 200");
   app.add_option("--out", a.out, "folder of the set; new, empty, or begun by the same command")->required();
   app.add_option("--clips", a.clips, "how many (default: 64)");
-  app.add_option("--frames", a.frames, "of each clip (default: 2)");
+  app.add_option("--frames", a.frames, "of each clip (default: 2, of labelled clips 16)");
   app.add_option("--split", a.split,
                  "train (the default), val, or another name: other clips over the same textures");
   app.add_option("--seed", a.seed, "of textures and clips (default: 1)");
   app.add_option("--options", a.options,
                  "size=HEIGHTxWIDTH, max_shift, max_zoom, max_rotation, layers, as behind synthetic:, "
                  "separated by commas; flags win over it");
-  app.add_option("--format", a.format, "png, ppm (lossless and quick to read) or jpg");
+  app.add_option("--format", a.format,
+                 "png (the default), ppm (lossless and quick to read) or jpg; of labelled clips avi (the "
+                 "default), mp4 or mkv as well");
   app.add_option("--quality", a.quality, "of jpg, 1 to 100 (default: 95)");
   app.add_option("--threads", a.threads, "0: all");
   app.add_flag("--json", a.json, "the result as one line of JSON on stdout");
+  declare_synth_actions(app, a);
 }
 
 int run_synth(const SynthArguments& a) {
-  if (a.format != "png" && a.format != "ppm" && a.format != "jpg")
-    fail(ErrorKind::usage, {"--format", "png, ppm or jpg", "'" + a.format + "'", ""});
-  if (a.quality < 1 || a.quality > 100)
-    fail(ErrorKind::usage, {"--quality", "1 to 100", std::to_string(a.quality), ""});
-  if (a.clips && *a.clips < 1) fail(ErrorKind::usage, {"--clips", "1 or more", std::to_string(*a.clips), ""});
   set_threads(a.threads);  // for its check
+  if (a.actions) return run_synth_actions(a);
+  const auto with_actions = [](bool given, const char* flag) {
+    if (given) fail(ErrorKind::usage, {flag, "--actions with it", "none", "It is for labelled clips"});
+  };
+  with_actions(a.classes.has_value(), "--classes");
+  with_actions(a.train.has_value(), "--train");
+  with_actions(a.test.has_value(), "--test");
+  with_actions(a.size.has_value(), "--size");
+  check(FrameFormat{a.format.empty() ? "png" : a.format, a.quality}, "png, ppm or jpg");
+  if (a.clips && *a.clips < 1) fail(ErrorKind::usage, {"--clips", "1 or more", std::to_string(*a.clips), ""});
   return SyntheticSet(a).run();
 }
 
