@@ -236,6 +236,18 @@ int64_t safetensors_dtype_bytes(std::string_view dtype) {
   return 0;
 }
 
+void safetensors_to_double(std::string_view dtype, std::span<const std::byte> bytes, std::span<double> out) {
+  const auto size = static_cast<size_t>(safetensors_dtype_bytes(dtype));
+  if (const auto to = conversion<double>(dtype)) {
+    for (size_t i = 0; i < out.size(); ++i) out[i] = to(bytes.data() + i * size);
+  } else if (dtype == "U64") {
+    for (size_t i = 0; i < out.size(); ++i) out[i] = convert<uint64_t, double>(bytes.data() + i * size);
+  } else {
+    const auto integer = conversion<int64_t>(dtype);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<double>(integer(bytes.data() + i * size));
+  }
+}
+
 void write_safetensors(const std::filesystem::path& path, const SafetensorsContent& content,
                        const TensorSource& source) {
   uint64_t data_bytes = 0;

@@ -31,6 +31,9 @@ struct TensorEntry {
 // Bytes of an element, 0 for a name that is no known dtype.
 int64_t safetensors_dtype_bytes(std::string_view dtype);
 
+// out.size() elements of a known `dtype` as doubles: exact but for 64-bit integers, which are rounded.
+void safetensors_to_double(std::string_view dtype, std::span<const std::byte> bytes, std::span<double> out);
+
 // Fills `chunk` with bytes [offset, offset + chunk.size()) of tensor `entry`. Chunks of a tensor come in
 // order and are whole elements.
 using TensorSource =

@@ -4,6 +4,7 @@
 # To build the library and the programs.
 build_packages=(git g++ cmake ninja-build pkg-config libfmt-dev libdnnl-dev libcli11-dev libtomlplusplus-dev
                 nlohmann-json3-dev libstb-dev libpng-dev libturbojpeg0-dev zlib1g-dev
+                libprotobuf-dev protobuf-compiler
                 libavformat-dev libavcodec-dev libavutil-dev libswscale-dev)
 # To build and run the tests as well: the CUDA kernels run on the CPU as Boost.Context fibers.
 test_packages=(catch2 libboost-context-dev)

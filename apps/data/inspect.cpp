@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/run_dir.h"
 #include "data/lists.h"
+#include "data/weights/weight_file.h"
 
 namespace millrace {
 namespace {
@@ -42,8 +43,9 @@ bool begins_like_plans(const fs::path& path) {
 Inspector inspector_for(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(path, error)) {
-    fail(ErrorKind::data, {path.string(), "a run, checkpoint, .safetensors, plan, list, video, image or flow",
-                           "no such file or folder", ""});
+    fail(ErrorKind::data,
+         {path.string(), "a run, checkpoint, file of weights, plan, list, video, image or flow",
+          "no such file or folder", ""});
   }
   if (fs::is_directory(path, error)) {
     if (fs::exists(path / "config.toml", error)) return kRun;
@@ -51,7 +53,7 @@ Inspector inspector_for(const fs::path& path) {
     if (fs::exists(path / kDoneFile, error)) return kFlow;
     return kMedia;
   }
-  if (path.extension() == ".safetensors") return kTensors;
+  if (seems_weights(path)) return kTensors;
   if (begins_like_plans(path)) return kPlans;
   return is_list_name(path) ? kList : kMedia;
 }
@@ -68,8 +70,8 @@ void declare_inspect(CLI::App& app, InspectArguments& a) {
       "exit codes: 0 done, 2 usage, 3 a file is broken or of no known kind");
   app.add_option(
       "path", a.paths,
-      "runs, checkpoints, .safetensors files, plan.txt, lists, videos, folders of frames, images, flow,\n"
-      "folders that motionnet-flow wrote");
+      "runs, checkpoints, weights (.safetensors, .caffemodel, .pth, .pt), plan.txt, lists, videos, folders\n"
+      "of frames, images, flow, folders that motionnet-flow wrote");
   app.add_flag("--device", a.device,
                "what --device of the other programs can be here, and why a GPU cannot be used");
   app.add_flag("--stats", a.stats,

@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/run_dir.h"
-#include "core/safetensors.h"
+#include "data/weights/weight_file.h"
 
 namespace millrace {
 namespace {
@@ -38,21 +38,15 @@ struct Statistics {
   }
 };
 
-template <class T> Statistics statistics_as(const SafetensorsReader& file, const TensorEntry& entry) {
-  Statistics result;
-  std::vector<T> chunk;
-  for (int64_t first = 0; first < entry.count(); first += kChunk) {
-    chunk.resize(static_cast<size_t>(std::min(kChunk, entry.count() - first)));
-    file.read_some(entry.name, first, std::span<T>(chunk));
-    for (const T v : chunk) result.add(static_cast<double>(v));
+ordered_json statistics_of(const WeightFile& file, size_t tensor) {
+  const int64_t count = file.tensors()[tensor].count();
+  Statistics s;
+  std::vector<double> chunk;
+  for (int64_t first = 0; first < count; first += kChunk) {
+    chunk.resize(static_cast<size_t>(std::min(kChunk, count - first)));
+    file.read(tensor, first, chunk);
+    for (const double v : chunk) s.add(v);
   }
-  return result;
-}
-
-ordered_json statistics_of(const SafetensorsReader& file, const TensorEntry& entry) {
-  const bool floating =
-      entry.dtype.starts_with('F') || entry.dtype.starts_with('B') ? entry.dtype != "BOOL" : false;
-  const Statistics s = floating ? statistics_as<double>(file, entry) : statistics_as<int64_t>(file, entry);
   ordered_json json;
   if (s.finite > 0) {
     const auto n = static_cast<double>(s.finite);
@@ -69,18 +63,19 @@ std::string optional_number(const ordered_json& tensor, const char* key) {
 }  // namespace
 
 ordered_json inspect_tensors(const InspectOptions& options) {
-  const SafetensorsReader file(options.path);
+  const WeightFilePtr file = open_weights(options.path);
   int64_t values = 0;
   ordered_json tensors = ordered_json::array();
-  for (const TensorEntry& entry : file.tensors()) {
+  for (size_t i = 0; i < file->tensors().size(); ++i) {
+    const WeightTensor& entry = file->tensors()[i];
     ordered_json tensor{
         {"name", entry.name}, {"dtype", entry.dtype}, {"shape", entry.shape}, {"bytes", entry.bytes()}};
-    if (options.stats) tensor.update(statistics_of(file, entry));
+    if (options.stats) tensor.update(statistics_of(*file, i));
     tensors.push_back(std::move(tensor));
     values += entry.count();
   }
-  return {{"kind", "safetensors"}, {"path", options.path.string()}, {"bytes", file_size_of(options.path)},
-          {"values", values},      {"metadata", file.metadata()},   {"tensors", std::move(tensors)}};
+  return {{"kind", file->format()}, {"path", options.path.string()}, {"bytes", file_size_of(options.path)},
+          {"values", values},       {"metadata", file->metadata()},  {"tensors", std::move(tensors)}};
 }
 
 void print_tensors(const ordered_json& json) {

@@ -12,7 +12,7 @@ struct InspectOptions {
   bool stats = false;  // of each tensor: least, largest, mean, root of the mean square, values not finite
 };
 
-nlohmann::ordered_json inspect_tensors(const InspectOptions& options);  // a .safetensors file
+nlohmann::ordered_json inspect_tensors(const InspectOptions& options);  // .safetensors, .caffemodel, .pth
 void print_tensors(const nlohmann::ordered_json& json);
 
 nlohmann::ordered_json inspect_checkpoint(const InspectOptions& options);  // a checkpoint's folder
