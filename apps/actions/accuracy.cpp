@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -109,6 +110,17 @@ std::string protocol_text(const Protocol& protocol) {
   return fmt::format("{}@{}x{}", level, protocol.clips, protocol.crops);
 }
 
+std::optional<Protocol> parse_protocol(const std::string& text) {
+  Protocol protocol{.level = text.starts_with("clip") ? Level::clip : Level::video, .clips = 0, .crops = 0};
+  if (const size_t at = text.find('@'); at != std::string::npos) {
+    const char* const end = text.data() + text.size();
+    const auto clips = std::from_chars(text.data() + at + 1, end, protocol.clips);
+    if (clips.ptr != end) std::from_chars(clips.ptr + 1, end, protocol.crops);
+  }
+  if (protocol_text(protocol) != text) return {};
+  return protocol;
+}
+
 std::string metric_name(Metric metric, const Protocol& protocol) {
   const char* name = metric == Metric::top1 ? "top1" : metric == Metric::mean_class ? "mean_class" : "top5";
   return fmt::format("{}/{}", name, protocol_text(protocol));
@@ -168,7 +180,12 @@ std::string split_text(const Accuracy& a, const Protocol& protocol) {
   text += a.empty_classes > 0
               ? fmt::format("; {} {} no video)\n", a.empty_classes, a.empty_classes == 1 ? "has" : "have")
               : ")\n";
-  if (a.top5) text += fmt::format("{:<26} {:6.2f} %\n", metric_name(Metric::top5, protocol), *a.top5);
+  if (a.top5)
+    text += fmt::format("{:<26} {:6.2f} %\n", metric_name(Metric::top5, protocol), *a.top5);
+  else {
+    text += fmt::format("{:<26}         (left out: with {} classes it says nothing)\n",
+                        metric_name(Metric::top5, protocol), a.classes.size());
+  }
   if (a.ties > 0) {
     text += fmt::format("{} whose best score several classes share: the first of them is the answer\n",
                         counted(a.ties, "video"));

@@ -60,6 +60,9 @@ struct Protocol {
 };
 std::string protocol_text(const Protocol& protocol);  // "video@25x10"; "video" where the views are not known
 
+// Of "video@25x10"; nothing for text that protocol_text does not write.
+std::optional<Protocol> parse_protocol(const std::string& text);
+
 enum class Metric { top1, mean_class, top5 };
 std::string metric_name(Metric metric, const Protocol& protocol);  // "top1/video@25x10", "top1/clip@1x1"
 

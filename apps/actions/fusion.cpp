@@ -97,7 +97,7 @@ std::vector<size_t> places(const Names& names, const Scores& scores, const Score
                          extra.size() == 1 ? names.one : names.several, first_of(extra));
     }
     fail(ErrorKind::data, {file_of(scores), fmt::format("the {} of {}", names.several, file_of(like)), got,
-                           "Only scores of the same videos and classes can be fused"});
+                           "Only scores of the same videos and classes go together"});
   }
   std::vector<size_t> result;
   result.reserve(names.like.size());
@@ -196,20 +196,27 @@ std::vector<float> fuse_rows(std::span<const std::vector<float>> rows, const Fus
   return {sum.begin(), sum.end()};
 }
 
-Scores aligned_to(const Scores& scores, const Scores& like) {
+Scores with_classes_of(const Scores& scores, const Scores& like) {
   const std::vector<size_t> columns = places(
       {.one = "class", .several = "classes", .of = scores.classes, .like = like.classes}, scores, like);
-  const std::vector<size_t> lines = places(
-      {.one = "video", .several = "videos", .of = videos_of(scores), .like = videos_of(like)}, scores, like);
   Scores result{.classes = like.classes, .rows = {}, .name = scores.name};
-  result.rows.reserve(lines.size());
-  for (const size_t line : lines) {
-    const Scores::Row& from = scores.rows[line];
+  result.rows.reserve(scores.rows.size());
+  for (const Scores::Row& from : scores.rows) {
     Scores::Row to{.video = from.video, .label = from.label, .logits = {}};
     to.logits.reserve(columns.size());
     for (const size_t c : columns) to.logits.push_back(from.logits[c]);
     result.rows.push_back(std::move(to));
   }
+  return result;
+}
+
+Scores aligned_to(const Scores& scores, const Scores& like) {
+  Scores columns = with_classes_of(scores, like);
+  const std::vector<size_t> lines = places(
+      {.one = "video", .several = "videos", .of = videos_of(scores), .like = videos_of(like)}, scores, like);
+  Scores result{.classes = like.classes, .rows = {}, .name = scores.name};
+  result.rows.reserve(lines.size());
+  for (const size_t line : lines) result.rows.push_back(std::move(columns.rows[line]));
   check_labels(result, like);
   return result;
 }

@@ -53,6 +53,8 @@ struct Fused {
 // other classes or other labels, which name the first that differ and count them.
 Fused fuse(const std::vector<Scores>& files, const FusionRule& rule);
 
+// `scores` with its classes in the order of those of `like`; errors as fuse's.
+Scores with_classes_of(const Scores& scores, const Scores& like);
 // Rows of `scores` in the order of the classes and videos of `like`; errors as fuse's.
 Scores aligned_to(const Scores& scores, const Scores& like);
 
