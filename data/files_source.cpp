@@ -4,16 +4,16 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <mutex>
 #include <optional>
 
 #include "core/error.h"
 #include "core/log.h"
 #include "data/flow_files.h"
+#include "data/flow_folder.h"
 #include "data/frame_cache.h"
 #include "data/frame_folder.h"
-#include "data/lists.h"
+#include "data/labelling.h"
 #include "data/video.h"
 
 namespace millrace {
@@ -21,7 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kMaxDepth = 4;
 // So few videos are decoded when opened, which gives their exact lengths; of more only the compressed frames
 // are counted.
 constexpr size_t kDecodedAtOpening = 4;
@@ -31,7 +30,8 @@ constexpr int64_t kWholeVideos = 2;
 constexpr int64_t kPartBytes = int64_t{16} << 20;
 
 struct Item : FileItem {
-  int64_t key = 0;  // in the cache; stays when other items are left out
+  int64_t key = 0;             // in the cache; stays when other items are left out
+  int64_t claimed_length = 0;  // when opened; 0: only decoding tells
   // Of a video, known once it was decoded for the first time.
   mutable std::mutex mutex;
   mutable std::optional<VideoIndex> index;
@@ -40,8 +40,11 @@ using Items = std::vector<std::unique_ptr<Item>>;
 
 class FilesSource final : public ClipSource {
  public:
-  FilesSource(const SourceOptions& options, Items items)
-      : options_(options), items_(std::move(items)), cache_(options.cache_bytes) {}
+  FilesSource(const SourceOptions& options, Items items, std::vector<std::string> classes)
+      : options_(options),
+        items_(std::move(items)),
+        classes_(std::move(classes)),
+        cache_(options.cache_bytes) {}
 
   int64_t size() const override { return static_cast<int64_t>(items_.size()); }
   bool has_truth() const override {
@@ -50,6 +53,12 @@ class FilesSource final : public ClipSource {
   }
   std::string name(int64_t item) const override { return at(item).name; }
   std::string path(int64_t item) const override { return at(item).path.string(); }
+  int64_t channels() const override { return options_.flow ? 2 : 3; }
+  std::optional<int64_t> label(int64_t item) const override { return at(item).label; }
+  const std::vector<std::string>& classes() const override { return classes_; }
+  int64_t claimed_length(int64_t item) const override {
+    return at(item).claimed_length > 0 ? at(item).claimed_length : length(item);
+  }
   int64_t length(int64_t item) const override {
     const Item& found = at(item);
     return found.folder ? static_cast<int64_t>(found.folder->frames.size()) : index_of(item).frames;
@@ -58,8 +67,11 @@ class FilesSource final : public ClipSource {
   void read(const ClipRange& range, Clip& clip) const override;
   std::vector<FramePtr> borrow(const ClipRange& range) const override;
 
-  // Leaves out items; only before others know this source.
-  void keep(const std::vector<bool>& kept);
+  // These only before others know this source.
+  void claim_length(int64_t item, int64_t length) {
+    items_[static_cast<size_t>(item)]->claimed_length = length;
+  }
+  void keep(const std::vector<bool>& kept);  // leaves out the others
 
  private:
   const Item& at(int64_t item) const { return *items_.at(static_cast<size_t>(item)); }
@@ -73,6 +85,7 @@ class FilesSource final : public ClipSource {
 
   SourceOptions options_;
   Items items_;
+  std::vector<std::string> classes_;
   mutable FrameCache cache_;
 };
 
@@ -135,7 +148,11 @@ Frames FilesSource::video_part(int64_t item, int64_t part) const {
 Frames FilesSource::folder_frame(int64_t item, int64_t frame) const {
   return cache_.get({at(item).key, frame}, [&] {
     Image image = cache_.spare();
-    read_image(at(item).folder->frames[static_cast<size_t>(frame)].string(), image);
+    const FrameFolder& folder = *at(item).folder;
+    if (folder.kind == FrameKind::image)
+      read_image(folder.frames[static_cast<size_t>(frame)].string(), image);
+    else
+      read_flow_bytes(folder, static_cast<size_t>(frame), options_.flow_bound, image);
     std::vector<Image> frames;
     keep_frame(image, frames);
     return frames;
@@ -197,58 +214,6 @@ void FilesSource::read(const ClipRange& range, Clip& clip) const {
   pad_clip(range, clip);
 }
 
-void leave_out(const SourceOptions& options, const fs::path& path, const std::string& reason) {
-  options.warn(reason + "; left out");
-  if (options.left_out) options.left_out(path.string(), reason);
-}
-
-// Videos and folders of frames below `folder`, sorted by path. Images beside videos are not frames.
-void find_items(const fs::path& folder, int depth, const SourceOptions& options,
-                std::vector<FileItem>& items) {
-  std::vector<fs::path> videos, folders;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    std::error_code unreadable;
-    if (entry.path().filename().string().starts_with('.')) continue;  // hidden: half written, or no data
-    if (entry.is_directory(unreadable)) folders.push_back(entry.path());
-    if (entry.is_regular_file(unreadable) && is_video_name(entry.path())) videos.push_back(entry.path());
-  }
-  if (error)
-    fail(ErrorKind::data,
-         {.where = folder.string(), .expected = "a readable folder", .got = error.message()});
-  std::sort(videos.begin(), videos.end());
-  std::sort(folders.begin(), folders.end());
-  const auto add = [&](const fs::path& path, std::optional<FrameFolder> frames) {
-    items.push_back({.path = path, .name = {}, .folder = std::move(frames)});
-  };
-  for (const fs::path& video : videos) add(video, {});
-  if (videos.empty()) {
-    try {
-      if (auto frames = list_frames(folder)) add(folder, std::move(frames));
-    } catch (const Error& broken) {
-      if (depth == 0) throw;
-      leave_out(options, folder, broken.what());
-    }
-  }
-  if (depth == kMaxDepth) return;
-  for (const fs::path& inner : folders) find_items(inner, depth + 1, options, items);
-}
-
-// A video is called by its path below the root without the extension; with it where two would be called the
-// same.
-void name_items(const fs::path& root, std::vector<FileItem>& items) {
-  std::map<std::string, int> count;
-  const auto short_name = [&](const FileItem& item) {
-    const fs::path below = item.path == root ? root.filename() : item.path.lexically_relative(root);
-    return item.folder ? below.string() : (below.parent_path() / below.stem()).string();
-  };
-  for (const FileItem& item : items) ++count[short_name(item)];
-  for (FileItem& item : items) {
-    const std::string name = short_name(item);
-    item.name = count[name] == 1 ? name : name + item.path.extension().string();
-  }
-}
-
 // What is known of an item's length without much work; throws when it is broken.
 int64_t known_length(const FilesSource& source, int64_t item, const fs::path& video, bool decode) {
   return video.empty() || decode ? source.length(item) : count_video_packets(video.string());
@@ -267,6 +232,7 @@ void leave_out_short(const SourceOptions& options, const std::vector<fs::path>& 
     try {
       const int64_t length = known_length(source, item, videos[static_cast<size_t>(item)], decode);
       longest = std::max(longest, length);
+      source.claim_length(item, length);
       kept[static_cast<size_t>(item)] = length >= options.min_frames;
       if (length < options.min_frames && count > 1) {
         leave_out(options, source.path(item),
@@ -288,9 +254,31 @@ void leave_out_short(const SourceOptions& options, const std::vector<fs::path>& 
   if (std::any_of(kept.begin(), kept.end(), [](bool k) { return !k; })) source.keep(kept);
 }
 
+void warn_of_other_bounds(const SourceOptions& options, const std::vector<FileItem>& items) {
+  const auto other = [&](const FileItem& item) {
+    return item.folder && item.folder->flow_bound && *item.folder->flow_bound != options.flow_bound;
+  };
+  if (const auto count = std::count_if(items.begin(), items.end(), other); count > 0) {
+    options.warn(fmt::format(
+        "[{}] flow.json has another bound than {} in {} of {} folders; their bytes are brought to {}",
+        options.spec, options.flow_bound, count, items.size(), options.flow_bound));
+  }
+}
+
 }  // namespace
 
-SourcePtr open_items(const SourceOptions& options, std::vector<FileItem> found) {
+std::optional<FrameFolder> frames_in(const SourceOptions& options, const fs::path& folder) {
+  return options.flow ? list_flow(folder) : list_frames(folder);
+}
+
+void leave_out(const SourceOptions& options, const fs::path& path, const std::string& reason) {
+  options.warn(reason + "; left out");
+  if (options.left_out) options.left_out(path.string(), reason);
+}
+
+SourcePtr open_items(const SourceOptions& options, std::vector<FileItem> found,
+                     std::vector<std::string> classes) {
+  warn_of_other_bounds(options, found);
   Items items;
   std::vector<fs::path> videos;  // empty for folders of frames
   for (FileItem& item : found) {
@@ -299,37 +287,16 @@ SourcePtr open_items(const SourceOptions& options, std::vector<FileItem> found) 
     static_cast<FileItem&>(*items.back()) = std::move(item);
     items.back()->key = static_cast<int64_t>(items.size()) - 1;
   }
-  auto source = std::make_shared<FilesSource>(options, std::move(items));
+  auto source = std::make_shared<FilesSource>(options, std::move(items), std::move(classes));
   leave_out_short(options, videos, *source);
   return source;
 }
 
-std::vector<FileItem> list_files(const SourceOptions& options) {
-  fs::path root = fs::path(options.spec).lexically_normal();
-  if (!root.has_filename()) root = root.parent_path();  // "frames/" is "frames"
-  std::error_code error;
-  // "." and ".." have no name of their own, which results could go by.
-  if (root == "." || root.filename() == "..") root = fs::weakly_canonical(root, error);
-  std::vector<FileItem> items;
-  if (fs::is_directory(root, error)) {
-    find_items(root, 0, options, items);
-    if (items.empty()) {
-      fail(ErrorKind::data,
-           {.where = options.spec,
-            .expected = "a folder with videos or numbered frames (img_00001.jpg, frame000001.png, ...)",
-            .got = "one without"});
-    }
-  } else if (fs::exists(root, error)) {
-    items.push_back({.path = root, .name = {}, .folder = {}});
-  } else {
-    fail(ErrorKind::data, {.where = options.spec,
-                           .expected = "a video, a folder, a list (.txt) or synthetic:",
-                           .got = "no such file or folder"});
-  }
-  name_items(root, items);
-  return items;
+SourcePtr open_files(const SourceOptions& options) {
+  std::vector<FileItem> items = list_files(options);
+  std::vector<std::string> classes;
+  if (options.labelled) classes = label_items(options, items);
+  return open_items(options, std::move(items), std::move(classes));
 }
-
-SourcePtr open_files(const SourceOptions& options) { return open_items(options, list_files(options)); }
 
 }  // namespace millrace

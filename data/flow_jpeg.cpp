@@ -210,6 +210,8 @@ std::vector<uint8_t> decode_flow_jpeg(std::string_view bytes, Size size, const s
   return pixels;
 }
 
+Size flow_jpeg_size(std::string_view bytes, const std::string& name) { return open_jpeg(bytes, name).size; }
+
 FlowJpegFolder::FlowJpegFolder(fs::path folder, const std::optional<FlowByteMapping>& given)
     : folder_(std::move(folder)) {
   const fs::path sidecar = folder_ / kFlowJsonFile;

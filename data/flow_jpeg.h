@@ -62,6 +62,9 @@ void write_flow_jpegs(const std::filesystem::path& folder, int64_t number, const
 // truncated.
 std::vector<uint8_t> decode_flow_jpeg(std::string_view bytes, Size size, const std::string& name);
 
+// Its size, by its header alone.
+Size flow_jpeg_size(std::string_view bytes, const std::string& name);
+
 // A folder of such pairs.
 class FlowJpegFolder {
  public:

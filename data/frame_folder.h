@@ -8,9 +8,15 @@
 
 namespace millrace {
 
+enum class FrameKind { image, flow_pair, flow_file };
+
 struct FrameFolder {
   std::vector<std::filesystem::path> frames;  // in order of their numbers, which have no gap
   std::vector<std::filesystem::path> truth;   // flow<number>.flo or .png, see below, or empty
+  FrameKind kind = FrameKind::image;
+  // Of flow (data/flow_folder.h): `frames` are the pictures of u, or the flow files; these are those of v.
+  std::vector<std::filesystem::path> flow_y = {};
+  std::optional<double> flow_bound = {};  // as flow.json says
   bool has_truth() const;
 };
 

@@ -56,11 +56,11 @@ void check_same_classes(const NamedClasses& a, const NamedClasses& b) {
   }
   if (a.classes.size() == b.classes.size()) return;
   const auto& longer = a.classes.size() > common ? a : b;
-  fail(ErrorKind::data, {.where = b.name,
-                         .expected = fmt::format("the {} classes of {}", a.classes.size(), a.name),
-                         .got = fmt::format("{}; \"{}\" is only in {}", b.classes.size(),
-                                            longer.classes[common], longer.name),
-                         .hint = kHint});
+  fail(ErrorKind::data,
+       {.where = b.name,
+        .expected = fmt::format("the {} classes of {}", a.classes.size(), a.name),
+        .got = fmt::format("{}; \"{}\" is only in {}", b.classes.size(), longer.classes[common], longer.name),
+        .hint = kHint});
 }
 
 SharedVideos shared_videos(const ClipSource& train, const ClipSource& test) {

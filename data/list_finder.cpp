@@ -16,25 +16,43 @@ std::string lower(std::string text) {
   return text;
 }
 
-fs::path existing(const fs::path& path) {
+}  // namespace
+
+fs::path ListFinder::find(const ListEntry& entry) {
+  if (fs::path found = as_written(entry.path); !found.empty()) return found;
+  for (const std::string& other : entry.other_paths) {
+    if (fs::path found = as_written(other); !found.empty()) return found;
+  }
+  fs::path found = in_other_case(entry.path);
+  for (const std::string& other : entry.other_paths) {
+    if (!found.empty()) break;
+    found = in_other_case(other);
+  }
+  other_case_ += !found.empty();
+  return found;
+}
+
+fs::path ListFinder::existing(const fs::path& path) const {
   std::error_code error;
-  if (fs::exists(path, error)) return path;
+  if (folders_only_ ? fs::is_directory(path, error) : fs::exists(path, error)) return path;
   const fs::path folder = fs::path(path).replace_extension();
   return is_video_name(path) && fs::is_directory(folder, error) ? folder : fs::path();
 }
 
-}  // namespace
-
-fs::path ListFinder::find(const std::string& written) {
+fs::path ListFinder::as_written(const std::string& written) const {
   const fs::path path(written), name = path.filename();
   if (fs::path found = existing(root_ / path); !found.empty()) return found;
   // Without the folders before it "gone/" would be the root, and "gone/.." what the root lies in.
-  if (!name.empty() && name != "." && name != "..") {
-    if (fs::path found = existing(root_ / name); !found.empty()) return found;
-  }
+  if (name.empty() || name == "." || name == "..") return {};
+  return existing(root_ / name);
+}
+
+fs::path ListFinder::in_other_case(const std::string& written) {
+  const fs::path path(written);
   fs::path found = without_case(path);
+  std::error_code error;
+  if (folders_only_ && !fs::is_directory(found, error)) found.clear();
   if (found.empty() && is_video_name(path)) found = without_case(fs::path(path).replace_extension());
-  other_case_ += !found.empty();
   return found;
 }
 

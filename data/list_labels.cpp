@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 #include <unordered_map>
 
 #include "core/error.h"
@@ -62,7 +63,7 @@ int64_t base_by_range(const VideoList& list, const ClassNames* classes) {
        {.where = list.name,
         .expected = "to see whether labels count from 0 or from 1",
         .got = fmt::format("labels from {} to {}, which both may be", *least->label, *most->label),
-        .hint = "Say which, or give the names of the classes"});
+        .hint = "Say which (--label-base 0 or 1), or give the names of the classes (--classes FILE)"});
 }
 
 void label_by_folders(VideoList& list, const std::vector<int64_t>& folders) {
@@ -86,7 +87,7 @@ void number_labels(VideoList& list, const LabelOptions& options) {
     index.try_emplace(lower(classes->names[k]), static_cast<int64_t>(k));
   const std::vector<int64_t> folders = classes_of_folders(list, index);
   if (classes) list.classes = classes->names;
-  if (list.columns == ListColumns::path) return label_by_folders(list, folders);
+  if (!list.entries.front().label) return label_by_folders(list, folders);
 
   const std::optional<int64_t> by_folders = base_by_folders(list, folders);
   const int64_t base = options.base == LabelBase::zero  ? 0
@@ -114,6 +115,33 @@ void number_labels(VideoList& list, const LabelOptions& options) {
     }
     entry.label = label;
   }
+}
+
+std::optional<ClassNames> classes_by_folders(const VideoList& list) {
+  const bool labelled = list.entries.front().label.has_value();
+  std::map<std::string, std::string> folders;  // as compared, and as written
+  std::map<int64_t, std::string> by_label;
+  std::map<std::string, int64_t> labels;
+  for (const ListEntry& entry : list.entries) {
+    const std::string folder = fs::path(entry.path).parent_path().filename().string(), key = lower(folder);
+    if (folder.empty() || folder == "." || folder == "..") return std::nullopt;
+    folders.try_emplace(key, folder);
+    if (!labelled) continue;
+    if (by_label.try_emplace(entry.label.value(), key).first->second != key) return std::nullopt;
+    if (labels.try_emplace(key, *entry.label).first->second != *entry.label) return std::nullopt;
+  }
+  ClassNames classes;
+  if (!labelled) {
+    for (const auto& folder : folders) classes.names.push_back(folder.second);
+    std::sort(classes.names.begin(), classes.names.end());
+    return classes;
+  }
+  classes.first = by_label.begin()->first;
+  const int64_t last = by_label.rbegin()->first;
+  if (classes.first > 1 || last - classes.first + 1 != static_cast<int64_t>(by_label.size()))
+    return std::nullopt;
+  for (const auto& label : by_label) classes.names.push_back(folders.at(label.second));
+  return classes;
 }
 
 std::optional<Hmdb51Name> hmdb51_name(const std::string& path) {

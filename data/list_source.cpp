@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "data/files_source.h"
+#include "data/labelling.h"
 #include "data/list_finder.h"
 #include "data/lists.h"
 
@@ -80,15 +81,17 @@ std::string plain(const fs::path& path) {
   return normal.has_filename() ? normal.string() : normal.parent_path().string();
 }
 
+using Classes = std::vector<std::string>;
+
 class ListOpener {
  public:
   ListOpener(const SourceOptions& options, VideoList list, fs::path root)
-      : options_(options), list_(std::move(list)), root_(root), finder_(root) {}
+      : options_(options), list_(std::move(list)), root_(root), finder_(root, options.flow) {}
 
   SourcePtr open() {
     for (const ListEntry& entry : list_.entries) add(entry);
     report();
-    return open_items(options_, std::move(items_));
+    return open_items(options_, std::move(items_), options_.labelled ? list_.classes : Classes{});
   }
 
  private:
@@ -97,7 +100,8 @@ class ListOpener {
   }
 
   void add(const ListEntry& entry) {
-    FileItem item{.path = finder_.find(entry.path), .name = {}, .folder = {}};
+    FileItem item{.path = finder_.find(entry), .name = {}, .folder = {}};
+    if (options_.labelled) item.label = entry.label;
     if (item.path.empty()) return missing_.add(place(entry));
     if (is_list_file(item.path)) {
       fail(ErrorKind::data, {.where = fmt::format("{}:{}", list_.name, entry.line),
@@ -120,23 +124,25 @@ class ListOpener {
 
   bool list_folder(const ListEntry& entry, FileItem& item) {
     try {
-      item.folder = list_frames(item.path);
+      item.folder = frames_in(options_, item.path);
     } catch (const Error& broken) {
       if (list_.entries.size() == 1) throw;
       options_.warn(fmt::format("{}; left out", broken.what()));
       return false;
     }
     if (!item.folder) {
-      missing_.add(place(entry) + " (a folder without frames)");
+      missing_.add(place(entry) + " (a folder without " + (options_.flow ? "flow" : "frames") + ")");
       return false;
     }
     const auto frames = static_cast<int64_t>(item.folder->frames.size());
     if (!entry.frames || *entry.frames == frames) return true;
+    if (options_.flow && *entry.frames == frames + 1) return true;  // the list counts the video's frames
     miscounted_.add(fmt::format("{}: {} instead of {}", place(entry), frames, *entry.frames));
     return false;
   }
 
   void report() const {
+    for (const std::string& warning : list_.warnings) options_.warn(warning);
     if (list_.repeated > 0)
       options_.warn(fmt::format("[{}] lines repeated: {}; each counts once", list_.name, list_.repeated));
     if (finder_.other_case() > 0) {
@@ -147,7 +153,8 @@ class ListOpener {
     if (missing_.count > 0) {
       judge({.where = list_.name,
              .expected =
-                 fmt::format("its {} videos or folders of frames below {} (lines are \"{}\"{})", total,
+                 fmt::format("its {} {} below {} (lines are \"{}\"{})", total,
+                             options_.flow ? "folders of flow" : "videos or folders of frames",
                              root_.string(), columns_name(list_.columns),
                              list_.columns_line > 1 ? fmt::format(" as line {}", list_.columns_line) : ""),
              .got = fmt::format("{} missing: {}", missing_.count, missing_.text()),
@@ -202,6 +209,10 @@ OpenedList read_list_of(const SourceOptions& options) {
 
 SourcePtr open_list(const SourceOptions& options) {
   OpenedList opened = read_list_of(options);
+  if (options.labelled) {
+    const bool hmdb51 = options.spec.starts_with(kHmdb51);
+    label_list(options, hmdb51 ? fs::path() : fs::path(options.spec).parent_path(), opened.list);
+  }
   return ListOpener(options, std::move(opened.list), opened.root).open();
 }
 

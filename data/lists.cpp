@@ -224,6 +224,8 @@ const char* columns_name(ListColumns columns) {
       return "path label";
     case ListColumns::path_frames_label:
       return "path frames label";
+    case ListColumns::kinetics:
+      return "label,youtube_id,time_start,time_end";
     case ListColumns::automatic:
       break;
   }
@@ -236,7 +238,7 @@ bool is_video_name(const std::filesystem::path& path) {
 
 bool is_list_name(const std::filesystem::path& path) {
   const std::string extension = path.extension().string();
-  return extension == ".txt" || extension == ".lst" || extension == ".list";
+  return extension == ".txt" || extension == ".lst" || extension == ".list" || is_kinetics_name(path);
 }
 
 VideoList parse_list(std::string_view text, const std::string& name, ListColumns columns) {
@@ -336,7 +338,9 @@ std::vector<Hmdb51Line> parse_hmdb51(std::string_view text, const std::string& n
 }
 
 VideoList read_list(const std::filesystem::path& path, ListColumns columns) {
-  return parse_list(read_file(path, kMaxFileBytes), path.string(), columns);
+  const std::string text = read_file(path, kMaxFileBytes);
+  return is_kinetics_name(path) ? parse_kinetics(text, path.string())
+                                : parse_list(text, path.string(), columns);
 }
 
 ClassNames read_class_names(const std::filesystem::path& path) {

@@ -28,14 +28,16 @@
 
 namespace millrace {
 
-enum class ListColumns { automatic, path, path_label, path_frames_label };
+// `kinetics`: of a CSV of Kinetics, no list's.
+enum class ListColumns { automatic, path, path_label, path_frames_label, kinetics };
 const char* columns_name(ListColumns columns);  // "path frames label"
 
 struct ListEntry {
-  std::string path;               // as written; below the data's root, or absolute
-  std::optional<int64_t> frames;  // as the list claims, at least 1
-  std::optional<int64_t> label;   // as written: counted from 0 or 1, which number_labels settles
-  int64_t line = 0;               // from 1
+  std::string path;                           // as written; below the data's root, or absolute
+  std::optional<int64_t> frames;              // as the list claims, at least 1
+  std::optional<int64_t> label;               // as written: counted from 0 or 1, which number_labels settles
+  int64_t line = 0;                           // from 1
+  std::vector<std::string> other_paths = {};  // where it may lie instead, tried in this order
   bool operator==(const ListEntry&) const = default;
 };
 
@@ -46,6 +48,7 @@ struct VideoList {
   std::vector<ListEntry> entries;    // in the list's order, no path twice
   int64_t repeated = 0;              // lines left out because their like came before
   std::vector<std::string> classes;  // names by label from 0, where they are known
+  std::vector<std::string> warnings = {};
 };
 
 // A pure function of its arguments. Errors: no entry; bytes that are no text; a line over 8 KiB; lines of
@@ -104,10 +107,28 @@ struct Hmdb51Options {
 // name; none of their clips in this part.
 VideoList read_hmdb51(const Hmdb51Options& options);
 
+// Kinetics' CSV (RFC 4180): a header with the columns youtube_id, time_start, time_end (seconds) and, but in
+// its test lists, label, in any order; others are passed over, and all lines are taken whatever their `split`
+// (more than one is among the warnings). A clip is
+//
+//   <label>/<id>_<start>_<end>.mp4    start and end in 6 digits, as those who download it call it
+//
+// or the same with _ for blanks in the label, without the label's folder, as <id>.mp4, or as .mkv or .webm.
+// Labels count from 0 in the alphabet's order. Errors ([file:line]): parse_csv's; a column missing or twice;
+// an id, time or label that can be none; no clip; one clip with different labels.
+VideoList parse_kinetics(std::string_view text, const std::string& name);
+bool is_kinetics_name(const std::filesystem::path& path);  // .csv
+
+// Classes of a list that nobody names: the folders of its paths, in the alphabet's order where it has no
+// labels, else as its labels say. Nothing where these do not go together: a path without a folder, a label of
+// two folders or a folder of two labels, labels that leave out a number or begin at another than 0 or 1.
+std::optional<ClassNames> classes_by_folders(const VideoList& list);
+
+// A file of any of these kinds but HMDB51's.
 VideoList read_list(const std::filesystem::path& path, ListColumns columns = ListColumns::automatic);
 ClassNames read_class_names(const std::filesystem::path& path);
 
-// Does the name say that a file is a list (.txt, .lst, .list)?
+// Does the name say that a file is a list (.txt, .lst, .list; .csv of Kinetics)?
 bool is_list_name(const std::filesystem::path& path);
 bool is_video_name(const std::filesystem::path& path);
 

@@ -48,6 +48,7 @@ void check_options(const LoaderOptions& options) {
           options.geometry.network.height);
   require(options.geometry.network.width >= 1, "a network width of at least 1",
           options.geometry.network.width);
+  check_scales(options.geometry.scales);
 }
 
 }  // namespace
@@ -265,6 +266,11 @@ void Loader::Impl::write_sample(int64_t place, const Clip& clip, Slot& slot) con
 
 Loader::Loader(SourcePtr source, const LoaderOptions& options) {
   check_options(options);
+  if (options.want_truth && source->channels() != 3) {
+    fail(ErrorKind::usage, {.where = "loader",
+                            .expected = "frames, of which true flow is wanted",
+                            .got = "stored flow instead of frames"});
+  }
   impl_ = std::make_unique<Impl>(std::move(source), options);
 }
 Loader::~Loader() = default;

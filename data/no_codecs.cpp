@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "data/flow_files.h"
+#include "data/flow_folder.h"
 #include "data/image.h"
 
 namespace millrace {
@@ -18,6 +19,10 @@ namespace {
 }  // namespace
 
 void read_image(const std::string& path, Image&) { cannot_read(path); }
+std::optional<FrameFolder> list_flow(const std::filesystem::path& folder) { cannot_read(folder.string()); }
+void read_flow_bytes(const FrameFolder& folder, size_t, double, Image&) {
+  cannot_read(folder.frames.front().string());
+}
 Flow read_flow(const std::string& path) { cannot_read(path); }
 
 }  // namespace millrace

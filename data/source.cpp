@@ -131,7 +131,20 @@ void pad_clip(const ClipRange& range, Clip& clip) {
   clip.truth.resize(static_cast<size_t>(range.count - 1), unknown);
 }
 
-SourcePtr open_source(const SourceOptions& options) {
+namespace {
+
+// Of an endless source every item is like the first.
+void require_labels(const SourceOptions& options, const ClipSource& source) {
+  for (int64_t item = 0; item < (source.endless() ? 1 : source.size()); ++item) {
+    if (source.label(item)) continue;
+    fail(ErrorKind::data, {.where = options.spec,
+                           .expected = "videos with labels",
+                           .got = fmt::format("none for \"{}\"", source.name(item)),
+                           .hint = "Labels come from lists and from folders of class folders"});
+  }
+}
+
+SourcePtr open_unchecked(const SourceOptions& options) {
   if (!options.spec.starts_with("synthetic:")) {
     SourceOptions complete = options;
     if (!complete.warn) complete.warn = [](const std::string& text) { log_warning(text); };
@@ -146,6 +159,16 @@ SourcePtr open_source(const SourceOptions& options) {
                             .got = std::to_string(source->options().frames)});
   }
   return source;
+}
+
+}  // namespace
+
+SourcePtr open_source(const SourceOptions& options) {
+  SourcePtr source = open_unchecked(options);
+  if (options.labelled) require_labels(options, *source);
+  if (!options.flow || source->channels() == 2) return source;
+  fail(ErrorKind::usage,
+       {.where = options.spec, .expected = "stored flow", .got = "data that has no such thing"});
 }
 
 int64_t short_items(const ClipSource& source, int64_t frames) {

@@ -50,7 +50,7 @@ class ClipSource {
   virtual int64_t length(int64_t item) const = 0;
   // Frames per second as the file has it, for people; 0 where it is not known. Costs as much as length().
   virtual double rate(int64_t) const { return 0; }
-  // The same without decoding: of a video that has not been decoded yet what its file claims.
+  // The same without decoding: of a video the compressed frames in its file, which are seldom another number.
   virtual int64_t claimed_length(int64_t item) const { return length(item); }
   // Fills `clip`, reusing its memory. Frames past the end of an item repeat the last one; flow into or
   // between repeated frames is unknown.

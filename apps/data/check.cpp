@@ -102,7 +102,7 @@ class DataCheck {
     std::map<fs::path, int64_t> lines;
     for (const ListEntry& entry : opened.list.entries) {
       const std::string where = fmt::format("{}:{}", opened.list.name, entry.line);
-      const fs::path path = finder.find(entry.path).lexically_normal();
+      const fs::path path = finder.find(entry).lexically_normal();
       if (path.empty()) {
         problems_.push_back({where, fmt::format("\"{}\" is not below {}", entry.path, opened.root.string())});
         continue;

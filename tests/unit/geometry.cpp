@@ -3,11 +3,15 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+#include <cstdlib>
 #include <map>
 #include <set>
 
 #include "core/error.h"
+#include "data/draws.h"
 #include "tests/catch.h"
+#include "tests/unit/message_of.h"
 
 using namespace millrace;
 
@@ -75,6 +79,94 @@ TEST_CASE("crops of the paper in 340x256 frames: 7 sizes, 5 places, nothing else
   }
   CHECK(mirrored > 3290);  // 3500, 42
   CHECK(mirrored < 3710);
+}
+
+TEST_CASE("crops by scales are to the bit those of sevenths") {
+  for (const Size network : {Size{224, 224}, {96, 96}, {32, 64}, {100, 111}, {7, 5}}) {
+    const GeometryOptions options{
+        .network = network, .crop = Crop::multi_scale, .resize = {256, 340}, .mirror = .5};
+    for (int64_t sample = 0; sample < 300; ++sample) {
+      Draws draws(random_stream(1, "test"), sample);
+      const bool mirrored = draws.chance(.5);
+      constexpr int64_t kPairs[7][2] = {{0, 0}, {0, 1}, {1, 0}, {1, 1}, {1, 2}, {2, 1}, {2, 2}};
+      const auto& pair = kPairs[draws.below(7)];
+      const Size size = {std::min<int64_t>(256, network.height * (8 - pair[0]) / 7),
+                         std::min<int64_t>(340, network.width * (8 - pair[1]) / 7)};
+      const int64_t place = draws.below(5), down = (256 - size.height) / 4, right = (340 - size.width) / 4;
+      const int64_t rows[5] = {0, 0, 4, 4, 2}, columns[5] = {0, 4, 0, 4, 2};
+      const ClipGeometry g = draw(options, {240, 320}, sample);
+      REQUIRE(g.window == Window{rows[place] * down, columns[place] * right, size});
+      REQUIRE(g.mirror == mirrored);
+    }
+  }
+}
+
+TEST_CASE("the spatial stream's scales end in 168 of 224 pixels") {
+  GeometryOptions options = kPaper;
+  options.scales = {1, .875, .75, .66};
+  std::set<std::pair<int64_t, int64_t>> sizes, expected;
+  for (int64_t sample = 0; sample < 2000; ++sample) {
+    const Size size = draw(options, {240, 320}, sample).window.size;
+    sizes.emplace(size.height, size.width);
+  }
+  const int64_t sides[] = {256, 224, 192, 168};
+  for (int a = 0; a < 4; ++a) {
+    for (int b = 0; b < 4; ++b) {
+      if (std::abs(a - b) <= 1) expected.emplace(sides[a], sides[b]);
+    }
+  }
+  CHECK(sizes == expected);
+  options.scales = {.875};
+  for (int64_t sample = 0; sample < 20; ++sample)
+    CHECK(draw(options, {240, 320}, sample).window.size == Size{224, 224});
+  for (const std::vector<double>& bad : {std::vector<double>{}, {1, 0}, {1.5}, {-.5}, {std::nan("")}})
+    CHECK_THAT(test::message_of([&] { check_scales(bad); }), Catch::Matchers::Contains("crop scales"));
+}
+
+TEST_CASE("flow bytes keep their values, and mirrored x becomes 255 - x") {
+  const ClipGeometry g{.resized = {2, 3}, .window = {0, 0, {2, 3}}, .output = {2, 3}, .mirror = true};
+  Image flow;
+  flow.reshape({2, 3}, 2);
+  flow.pixels = {0, 1, 10, 11, 20, 21, 255, 5, 128, 6, 127, 7};
+  const std::vector<uint8_t> expected = {235, 21, 245, 11, 255, 1, 128, 7, 127, 6, 0, 5};
+  Clip clip{.frames = {flow}, .truth = {}};
+  Image scratch;
+  apply_geometry(g, clip, scratch);
+  CHECK(clip.frames[0].pixels == expected);
+  std::vector<Image> resized;
+  std::vector<uint8_t> out(24);
+  const auto shared = std::make_shared<const Image>(flow);
+  write_clip(g, {shared, shared}, resized, out.data());
+  for (size_t p = 0; p < 6; ++p) {
+    for (size_t c = 0; c < 4; ++c) CHECK(out[4 * p + c] == expected[2 * p + c % 2]);
+  }
+}
+
+TEST_CASE("write_clip makes of flow what apply_geometry makes, to the bit") {
+  const GeometryOptions options{
+      .network = {32, 32}, .crop = Crop::multi_scale, .resize = {40, 56}, .mirror = .5};
+  for (int64_t sample = 0; sample < 12; ++sample) {
+    std::vector<FramePtr> shared;
+    Clip clip;
+    for (uint64_t k = 0; k < 3; ++k) {
+      Image pair = noise({37, 51}, 100 + k);
+      pair.reshape({37, 51}, 2);
+      clip.frames.push_back(pair);
+      shared.push_back(std::make_shared<const Image>(pair));
+    }
+    const ClipGeometry g = draw(options, {37, 51}, sample);
+    std::vector<Image> resized;
+    std::vector<uint8_t> out(32 * 32 * 6);
+    write_clip(g, shared, resized, out.data());
+    Image scratch;
+    apply_geometry(g, clip, scratch);
+    for (size_t k = 0; k < 3; ++k) {
+      for (size_t p = 0; p < 32 * 32; ++p) {
+        REQUIRE(out[6 * p + 2 * k] == clip.frames[k].pixels[2 * p]);
+        REQUIRE(out[6 * p + 2 * k + 1] == clip.frames[k].pixels[2 * p + 1]);
+      }
+    }
+  }
 }
 
 TEST_CASE("validation takes the centre crop and the middle clip, unmirrored") {

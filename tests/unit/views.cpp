@@ -64,16 +64,9 @@ TEST_CASE("Ten crops of 340x256 are the paper's, with its centre column 60") {
   using Places = std::vector<std::pair<int64_t, int64_t>>;
   // The mirrored ones as windows of the frame as it is: upper left of the mirrored frame is its upper right,
   // and columns 60 to 284 of the mirrored frame are 56 to 280 of it.
-  CHECK(places(views) == Places{{0, 0},
-                                {0, 116},
-                                {16, 60},
-                                {32, 0},
-                                {32, 116},
-                                {0, 116},
-                                {0, 0},
-                                {16, 56},
-                                {32, 116},
-                                {32, 0}});
+  CHECK(
+      places(views) ==
+      Places{{0, 0}, {0, 116}, {16, 60}, {32, 0}, {32, 116}, {0, 116}, {0, 0}, {16, 56}, {32, 116}, {32, 0}});
   for (size_t k = 0; k < views.size(); ++k) {
     CHECK(views[k].mirror == (k >= 5));
     CHECK(views[k].resized == Size{256, 340});
