@@ -44,8 +44,9 @@ std::string views_text(const Protocol& protocol) {
 }
 
 std::string tile(const std::string& value, const std::string& name, const std::string& meaning) {
-  return fmt::format("<div class=\"tile\"><b>{}</b><code>{}</code><span>{}</span></div>\n", value,
-                     escaped(name), meaning);
+  return fmt::format(R"html(<div class="tile"><b>{}</b><code>{}</code><span>{}</span></div>
+)html",
+                     value, escaped(name), meaning);
 }
 
 std::string metric_or_mean(Metric metric, const ReportData& data) {
@@ -60,9 +61,12 @@ std::string headline(const ReportData& data, const Accuracy& all) {
   counts += several ? fmt::format(" in {} splits", splits.size())
                     : fmt::format("; 95 % interval {:.2f} to {:.2f}", all.interval.low, all.interval.high);
   std::string html = fmt::format(
-      "<header>\n<p class=\"kicker\">Action recognition, {}</p>\n<h1>{}</h1>\n<div class=\"headline\"><b "
-      "id=\"headline\">{}</b>"
-      "<div><code>{}</code><p>{}.<br>{}</p></div></div>\n<div class=\"tiles\">\n",
+      R"html(<header>
+<p class="kicker">Action recognition, {}</p>
+<h1>{}</h1>
+<div class="headline"><b id="headline">{}</b><div><code>{}</code><p>{}.<br>{}</p></div></div>
+<div class="tiles">
+)html",
       escaped(data.headline.name), escaped(data.title), percent_text(top1),
       escaped(metric_or_mean(Metric::top1, data)), counts, views_text(data.protocol));
   html += tile(percent_text(*mean_over_splits(splits, Metric::mean_class)),
@@ -87,7 +91,8 @@ std::string result_row(const std::string& name, const std::vector<Accuracy>& spl
   };
   const bool one = splits.size() == 1;
   return fmt::format(
-      "<tr{}><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+      R"html(<tr{}><th scope="row">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>
+)html",
       strong ? " class=\"strong\"" : "", escaped(name), value(Metric::top1),
       one ? fmt::format("{:.2f} to {:.2f}", splits[0].interval.low, splits[0].interval.high) : "–",
       value(Metric::mean_class), value(Metric::top5));
@@ -97,9 +102,9 @@ std::string result_row(const std::string& name, const std::vector<Accuracy>& spl
 std::string results_section(const ReportData& data) {
   if (data.others.empty() && data.headline.splits.size() == 1) return {};
   std::string html = fmt::format(
-      "<section id=\"results\"><h2>Results</h2>\n<div "
-      "class=\"scroll\"><table><thead><tr><th></th><th>{}</th><th>95 % interval</th>"
-      "<th>{}</th><th>{}</th></tr></thead><tbody>\n",
+      R"html(<section id="results"><h2>Results</h2>
+<div class="scroll" tabindex="0"><table><thead><tr><th></th><th>{}</th><th>95 % interval</th><th>{}</th><th>{}</th></tr></thead><tbody>
+)html",
       metric_name(Metric::top1, data.protocol), metric_name(Metric::mean_class, data.protocol),
       metric_name(Metric::top5, data.protocol));
   const auto add = [&](const ReportResult& result, bool strong) {
@@ -132,9 +137,8 @@ std::string notes_section(const ReportData& data, const Accuracy& all) {
                                 data.seen_in_training == 1 ? "is" : "are"));
   }
   if (data.short_videos > 0) {
-    notes.push_back(
-        fmt::format("{} shorter than a clip: the last frame was repeated.",
-                    counted(data.short_videos, data.short_videos == 1 ? "video is" : "videos are")));
+    notes.push_back(fmt::format("{} {} shorter than a clip: the last frame was repeated.",
+                                counted(data.short_videos, "video"), data.short_videos == 1 ? "is" : "are"));
   }
   if (data.identical_clips > 0) {
     notes.push_back(fmt::format(
@@ -148,19 +152,26 @@ std::string notes_section(const ReportData& data, const Accuracy& all) {
   }
   for (const std::string& note : data.notes) notes.push_back(escaped(note));
   if (notes.empty()) return {};
-  std::string html = "<section id=\"notes\"><h2>To know about these numbers</h2>\n<ul>\n";
+  std::string html = R"html(<section id="notes"><h2>To know about these numbers</h2>
+<ul>
+)html";
   for (const std::string& note : notes) html += "<li>" + note + "</li>\n";
   return html + "</ul></section>\n";
 }
 
 std::string origin_section(const ReportData& data) {
   if (data.provenance.empty() && data.command.empty()) return {};
-  std::string html = "<section id=\"origin\"><h2>Where this comes from</h2>\n<dl>\n";
+  std::string html = R"html(<section id="origin"><h2>Where this comes from</h2>
+<dl>
+)html";
   for (const auto& [what, text] : data.provenance) {
     html += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escaped(what), escaped(text));
   }
   html += "</dl>\n";
-  if (!data.command.empty()) html += fmt::format("<pre tabindex=\"0\">{}</pre>\n", escaped(data.command));
+  if (!data.command.empty())
+    html += fmt::format(R"html(<pre tabindex="0">{}</pre>
+)html",
+                        escaped(data.command));
   return html + "</section>\n";
 }
 
@@ -174,11 +185,20 @@ constexpr const char* kPolicy =
 std::string report_html(const ReportData& data) {
   const Accuracy all = all_splits(data.headline);
   std::string html = fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" "
-      "content=\"light dark\">\n"
-      "<title>{} – {}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
+      R"html(<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{} – {}</title>
+<style>
+{}</style>
+</head>
+<body>
+<main>
+)html",
       kPolicy, percent_text(*mean_over_splits(data.headline.splits, Metric::top1)), escaped(data.title),
       report::kStyle);
   html += headline(data, all) + results_section(data) + notes_section(data, all) +

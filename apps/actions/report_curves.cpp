@@ -117,16 +117,18 @@ std::string grid(const Axis& x, const Axis& y) {
   for (int64_t k = 0; k <= y.ticks(); ++k) {
     const double at = y_of(y, y.tick(k));
     html += fmt::format(
-        "<line class=\"grid\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/><text class=\"y\" "
-        "x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n",
+        R"html(<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/><text class="y" x="{:.1f}" y="{:.1f}">{}</text>
+)html",
         kLeft, kWidth - kRight, at, at, kLeft - 6, at + 4, tick_text(y.tick(k), y));
   }
   for (int64_t k = 0; k <= x.ticks(); ++k) {
-    html += fmt::format("<text class=\"x\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", x_of(x, x.tick(k)),
-                        kHeight - 14., tick_text(x.tick(k), x));
+    html += fmt::format(R"html(<text class="x" x="{:.1f}" y="{:.1f}">{}</text>
+)html",
+                        x_of(x, x.tick(k)), kHeight - 14., tick_text(x.tick(k), x));
   }
-  return html + fmt::format("<text class=\"x\" x=\"{:.1f}\" y=\"{:.1f}\">step</text>\n", (kLeft + kWidth) / 2,
-                            kHeight - 1.);
+  return html + fmt::format(R"html(<text class="x" x="{:.1f}" y="{:.1f}">step</text>
+)html",
+                            (kLeft + kWidth) / 2, kHeight - 1.);
 }
 
 struct Range {
@@ -147,11 +149,12 @@ std::string line(const ReportCurve& curve, int64_t colour, const Axis& x, const 
     points += fmt::format("{:.1f},{:.1f} ", x_of(x, step), y_of(y, value));
     if (curve.points.size() > kMostMarked) continue;
     dots += fmt::format(
-        "<circle class=\"line{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.5\"><title>step {:.0f}: "
-        "{:.5g}</title></circle>",
+        R"html(<circle class="line{}" cx="{:.1f}" cy="{:.1f}" r="2.5"><title>step {:.0f}: {:.5g}</title></circle>)html",
         colour, x_of(x, step), y_of(y, value), step, value);
   }
-  return fmt::format("<polyline class=\"line{}\" points=\"{}\"/>{}\n", colour, points, dots);
+  return fmt::format(R"html(<polyline class="line{}" points="{}"/>{}
+)html",
+                     colour, points, dots);
 }
 
 std::string chart(const std::string& title, const std::vector<const ReportCurve*>& curves,
@@ -167,13 +170,14 @@ std::string chart(const std::string& title, const std::vector<const ReportCurve*
   std::string lines, legend;
   for (int64_t k = 0; k < std::ssize(curves); ++k) {
     lines += line(*curves[k], k % kColours, x, y);
-    legend += fmt::format("<li><span class=\"swatch line{}\"></span>{} <small>last {:.5g}</small></li>",
-                          k % kColours, escaped(curve_name(*curves[k], several_runs)),
-                          curves[k]->points.back().second);
+    legend += fmt::format(
+        R"html(<li><span class="swatch line{}"></span>{} <small>last {:.5g}</small></li>)html", k % kColours,
+        escaped(curve_name(*curves[k], several_runs)), curves[k]->points.back().second);
   }
   return fmt::format(
-      "<figure class=\"chart\"><figcaption>{}</figcaption><svg viewBox=\"0 0 {} {}\" role=\"img\" "
-      "aria-label=\"{} over steps\">\n{}{}</svg><ul class=\"legend\">{}</ul></figure>\n",
+      R"html(<figure class="chart"><figcaption>{}</figcaption><svg viewBox="0 0 {} {}" role="img" aria-label="{} over steps">
+{}{}</svg><ul class="legend">{}</ul></figure>
+)html",
       title, kWidth, kHeight, title, grid(x, y), lines, legend);
 }
 
@@ -192,7 +196,9 @@ std::string curves_section(const std::vector<ReportCurve>& curves) {
     several_runs = several_runs || curve.run != curves.front().run;
   }
   if (charts.empty()) return {};
-  std::string html = "<section id=\"training\"><h2>Training</h2>\n<div class=\"charts\">\n";
+  std::string html = R"html(<section id="training"><h2>Training</h2>
+<div class="charts">
+)html";
   for (const auto& [title, members] : charts) html += chart(title, members, several_runs);
   return html + "</div></section>\n";
 }

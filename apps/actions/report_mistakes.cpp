@@ -86,28 +86,29 @@ namespace {
 
 std::string guess(const std::string& name, double share, const char* kind) {
   return fmt::format(
-      "<li class=\"bar\"><span class=\"name\">{}</span><span class=\"track\"><span class=\"fill {}\" "
-      "style=\"width:{:.2f}%\">"
-      "</span></span><span class=\"value\">{:.1f}\xC2\xA0%</span></li>\n",
+      R"html(<li class="bar"><span class="name">{}</span><span class="track"><span class="fill {}" style="width:{:.2f}%"></span></span><span class="value">{:.1f}&nbsp;%</span></li>
+)html",
       escaped(name), kind, 100 * share, 100 * share);
 }
 
 std::string card(const ReportMistake& m) {
-  std::string html = "<article class=\"mistake\">\n";
+  std::string html = R"html(<article class="mistake">
+)html";
   if (!m.pictures.empty()) {
-    html += "<div class=\"pictures\">";
+    html += R"html(<div class="pictures">)html";
     for (const ReportPicture& p : m.pictures) {
       html += fmt::format(
-          "<figure><img src=\"data:{};base64,{}\" alt=\"{} of {}\" width=\"{}\" "
-          "height=\"{}\"><figcaption>{}</figcaption></figure>",
+          R"html(<figure><img src="data:{};base64,{}" alt="{} of {}" width="{}" height="{}"><figcaption>{}</figcaption></figure>)html",
           escaped(p.type), base64(p.bytes), escaped(p.caption), escaped(m.video), p.size.width, p.size.height,
           escaped(p.caption));
     }
     html += "</div>\n";
   }
   html += fmt::format(
-      "<h3>{} <span class=\"arrow\">taken for</span> {}</h3>\n<p class=\"video\">{}</p>\n<ol "
-      "class=\"bars\">\n",
+      R"html(<h3>{} <span class="arrow">taken for</span> {}</h3>
+<p class="video">{}</p>
+<ol class="bars">
+)html",
       escaped(m.label), escaped(m.answer), escaped(m.video));
   bool with_label = false;
   for (const ReportMistake::Guess& g : m.best) {
@@ -123,11 +124,11 @@ std::string card(const ReportMistake& m) {
 std::string mistakes_section(const std::vector<ReportMistake>& mistakes) {
   if (mistakes.empty()) return {};
   std::string html =
-      "<section id=\"mistakes\"><h2>Most confident mistakes</h2>\n<p>Wrong answers in the order of their "
-      "share of the "
-      "score. <span class=\"key right\"></span>&nbsp;the right class <span class=\"key "
-      "wrong\"></span>&nbsp;others.</p>\n"
-      "<div class=\"mistakes\">\n";
+      R"html(<section id="mistakes"><h2>Most confident mistakes</h2>
+<p>Wrong answers in the order of their share of the score.</p>
+<p><span class="key right"></span>the right class <span class="key wrong"></span>another class</p>
+<div class="mistakes">
+)html";
   for (const ReportMistake& m : mistakes) html += card(m);
   return html + "</div></section>\n";
 }
