@@ -64,7 +64,7 @@ struct ActionOptions {
 // there are (7 motions, 6 families, 36 pairs), fewer than 2, pairs that are no square; sizes, frames, counts.
 ActionOptions checked(ActionOptions options);
 
-// Two random numbers' worth of a clip: everything that tells one clip from another.
+// Everything that tells one clip from another.
 struct ActionScene {
   int64_t motion = 0;  // of kActionMotions
   ActionPattern pattern;
@@ -102,8 +102,8 @@ class ActionSource final : public ClipSource {
 
   // By the alphabet, so that whoever numbers the folders of classes comes to the same labels. A pair is
   // dots_up.
-  const std::vector<std::string>& classes() const { return classes_; }
-  std::optional<int64_t> label(int64_t item) const { return item % options_.classes; }
+  const std::vector<std::string>& classes() const override { return classes_; }
+  std::optional<int64_t> label(int64_t item) const override { return item % options_.classes; }
   ActionScene scene(int64_t item) const;
   const ActionOptions& options() const { return options_; }
 
