@@ -76,9 +76,9 @@ class CsvReader {
   }
 
   [[noreturn]] void fail_at(int64_t line, std::string expected, std::string got) const {
-    fail(ErrorKind::data, {.where = fmt::format("{}:{}", name_, line),
-                           .expected = std::move(expected),
-                           .got = std::move(got)});
+    fail(
+        ErrorKind::data,
+        {.where = fmt::format("{}:{}", name_, line), .expected = std::move(expected), .got = std::move(got)});
   }
 
   std::string_view text_;

@@ -1,5 +1,5 @@
-// Comma separated values as RFC 4180 has them: fields may stand in quotes, in which a quote is doubled and commas
-// and line ends are text.
+// Comma separated values as RFC 4180 has them: fields may stand in quotes, in which a quote is doubled and
+// commas and line ends are text.
 #pragma once
 
 #include <cstdint>

@@ -72,10 +72,10 @@ std::vector<fs::path> in_order(const fs::path& folder, const Numbered& files) {
   int64_t next = files.begin()->first;
   for (const auto& [number, file] : files) {
     if (number != next) {
-      fail(ErrorKind::data, {.where = folder.string(),
-                             .expected = fmt::format("flow {} after {}", next,
-                                                     ordered.back().filename().string()),
-                             .got = file.filename().string()});
+      fail(ErrorKind::data,
+           {.where = folder.string(),
+            .expected = fmt::format("flow {} after {}", next, ordered.back().filename().string()),
+            .got = file.filename().string()});
     }
     ordered.push_back(file);
     ++next;
@@ -102,16 +102,17 @@ void read_sidecar(const fs::path& folder, FrameFolder& found) {
   if (!fs::exists(sidecar, error)) return;
   const FlowJpegInfo info = parse_flow_json(read_file(sidecar, kMaxJsonBytes), sidecar.string());
   if (const auto pairs = static_cast<int64_t>(found.frames.size()); info.flows != pairs) {
-    fail(ErrorKind::data, {.where = folder.string(),
-                           .expected = fmt::format("{} pairs of pictures, as {} says", info.flows, kFlowJsonFile),
-                           .got = std::to_string(pairs),
-                           .hint = "motionnet-flow makes unfinished folders complete when it runs again"});
+    fail(ErrorKind::data,
+         {.where = folder.string(),
+          .expected = fmt::format("{} pairs of pictures, as {} says", info.flows, kFlowJsonFile),
+          .got = std::to_string(pairs),
+          .hint = "motionnet-flow makes unfinished folders complete when it runs again"});
   }
   found.flow_bound = info.mapping.bound;
 }
 
-// What the bytes become that were written with another bound. Where bytes were cut instead of rounded they mean
-// half a step more (byte_to_flow), but the networks that learned of such bytes took them as they are.
+// What the bytes become that were written with another bound. Where bytes were cut instead of rounded they
+// mean half a step more (byte_to_flow), but the networks that learned of such bytes took them as they are.
 std::array<uint8_t, 256> bytes_of_other_bound(double from, double to) {
   std::array<uint8_t, 256> table;
   for (size_t b = 0; b < table.size(); ++b)

@@ -9,8 +9,8 @@
 
 namespace millrace {
 
-// The flow files in a folder, numbered without a gap from any start (motionnet-flow and the papers' tools begin
-// at 1; number k is the flow from frame k to k + 1):
+// The flow files in a folder, numbered without a gap from any start (motionnet-flow and the papers' tools
+// begin at 1; number k is the flow from frame k to k + 1):
 //
 //   flow_x_00001.jpg, flow_y_00001.jpg   gray pairs, as motionnet-flow --format jpg and TSN's and the hidden
 //   x_00001.jpg, y_00001.jpg             two-stream paper's tools write them; as older tools do
@@ -21,10 +21,10 @@ namespace millrace {
 // picture of u or v without the other; other numbers of pairs than a flow.json beside them says.
 std::optional<FrameFolder> list_flow(const std::filesystem::path& folder);
 
-// Flow k of such a folder: 2 channels, u and v as bytes by FlowByteMapping with `bound`. Bytes of pairs are taken
-// as they are, unless flow.json says that they were written with another bound: then they are brought to this
-// one. Without flow.json they are taken to be of this bound. Errors (data): a broken file, pictures of different
-// sizes, unknown flow.
+// Flow k of such a folder: 2 channels, u and v as bytes by FlowByteMapping with `bound`. Bytes of pairs are
+// taken as they are, unless flow.json says that they were written with another bound: then they are brought
+// to this one. Without flow.json they are taken to be of this bound. Errors (data): a broken file, pictures
+// of different sizes, unknown flow.
 void read_flow_bytes(const FrameFolder& folder, size_t k, double bound, Image& result);
 
 }  // namespace millrace

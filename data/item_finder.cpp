@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 
 constexpr int kMaxDepth = 4;
 
-// Videos and folders of frames or of flow below `folder`, sorted by path. Images beside videos are not frames.
+// Videos and folders of frames or of flow below `folder`, sorted by path. Images beside videos are not
+// frames.
 void find_items(const fs::path& folder, int depth, const SourceOptions& options,
                 std::vector<FileItem>& items) {
   std::vector<fs::path> videos, folders;

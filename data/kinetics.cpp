@@ -136,9 +136,9 @@ VideoList parse_kinetics(std::string_view text, const std::string& name) {
     splits.insert(row.find("split").value_or(""));
     const auto [before, is_new] = known.try_emplace(clip, LabelledClip{label, row.line()});
     if (before->second.label != label) {
-      row.fail_row(fmt::format("label \"{}\" of this clip as in line {}", before->second.label,
-                               before->second.line),
-                   fmt::format("\"{}\"", label));
+      row.fail_row(
+          fmt::format("label \"{}\" of this clip as in line {}", before->second.label, before->second.line),
+          fmt::format("\"{}\"", label));
     }
     if (!is_new) {
       ++list.repeated;
@@ -146,7 +146,8 @@ VideoList parse_kinetics(std::string_view text, const std::string& name) {
     }
     std::vector<std::string> paths = paths_of(label, id, clip);
     ListEntry entry{.path = paths.front(), .frames = {}, .label = {}, .line = row.line()};
-    entry.other_paths.assign(std::make_move_iterator(paths.begin() + 1), std::make_move_iterator(paths.end()));
+    entry.other_paths.assign(std::make_move_iterator(paths.begin() + 1),
+                             std::make_move_iterator(paths.end()));
     list.entries.push_back(std::move(entry));
     if (label.empty()) continue;
     labels.push_back(label);

@@ -27,8 +27,7 @@ std::string plain(std::string text) {
 
 std::string some_of(const std::vector<std::string>& names) {
   std::string text;
-  for (size_t k = 0; k < std::min(names.size(), kNamed); ++k)
-    text += (k > 0 ? ", " : "") + names[k];
+  for (size_t k = 0; k < std::min(names.size(), kNamed); ++k) text += (k > 0 ? ", " : "") + names[k];
   return text + (names.size() > kNamed ? ", ..." : "");
 }
 
@@ -83,9 +82,10 @@ void name_by_numbers(VideoList& list) {
   for (const ListEntry& entry : list.entries) {
     most = std::max(most, entry.label.value());
     if (most < kMostUnnamed) continue;
-    fail(ErrorKind::data, {.where = fmt::format("{}:{}", list.name, entry.line),
-                           .expected = fmt::format("a label below {} where classes have no names", kMostUnnamed),
-                           .got = std::to_string(most)});
+    fail(ErrorKind::data,
+         {.where = fmt::format("{}:{}", list.name, entry.line),
+          .expected = fmt::format("a label below {} where classes have no names", kMostUnnamed),
+          .got = std::to_string(most)});
   }
   for (int64_t label = 0; label <= most; ++label) list.classes.push_back(std::to_string(label));
 }

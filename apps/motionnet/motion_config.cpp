@@ -33,8 +33,8 @@ void check_network_extent(const char* flag, int64_t extent, MotionNetKind kind) 
 
 void check_channels(const char* flag, double channels) {
   if (channels > 0 && channels <= kMaxChannels) return;
-  fail(ErrorKind::usage, {flag, fmt::format("a factor above 0, at most {}", kMaxChannels),
-                          fmt::format("{}", channels), ""});
+  fail(ErrorKind::usage,
+       {flag, fmt::format("a factor above 0, at most {}", kMaxChannels), fmt::format("{}", channels), ""});
 }
 
 void check_motion_config(const MotionConfig& c) {

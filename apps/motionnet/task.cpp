@@ -44,14 +44,13 @@ void MotionNetTask::initialise(ParamStore& params, State& state) {
 }
 
 std::unique_ptr<Loader> MotionNetTask::make_loader() {
-  return std::make_unique<Loader>(sources_.train,
-                                  LoaderOptions{.batch = config_.batch,
-                                                .frames = config_.frames,
-                                                .geometry = geometry_options(config_),
-                                                .seed = static_cast<uint64_t>(config_.seed),
-                                                .threads = config_.loader_threads,
-                                                .shuffle = config_.shuffle,
-                                                .clips_per_item = config_.clips_per_video});
+  return std::make_unique<Loader>(sources_.train, LoaderOptions{.batch = config_.batch,
+                                                                .frames = config_.frames,
+                                                                .geometry = geometry_options(config_),
+                                                                .seed = static_cast<uint64_t>(config_.seed),
+                                                                .threads = config_.loader_threads,
+                                                                .shuffle = config_.shuffle,
+                                                                .clips_per_item = config_.clips_per_video});
 }
 
 void MotionNetTask::bind(Session& session, const Batch& batch, int64_t) {
@@ -64,12 +63,12 @@ std::string MotionNetTask::step_text(double loss, const std::map<std::string, do
 
 TaskValidation MotionNetTask::validate() {
   const ValidationResult v = validator_->run();
-  TaskValidation result{.text = fmt::format("loss {:.4f}", v.terms.at("loss")),
-                        .loss = v.terms.at("loss"),
-                        .json = to_json(v)};
+  TaskValidation result{
+      .text = fmt::format("loss {:.4f}", v.terms.at("loss")), .loss = v.terms.at("loss"), .json = to_json(v)};
   for (const auto& [name, value] : v.terms) {
     result.scalars.emplace_back("validation/" + name, value);
-    if (v.zero.at(name) > 0) result.scalars.emplace_back("share_of_zero_flow/" + name, value / v.zero.at(name));
+    if (v.zero.at(name) > 0)
+      result.scalars.emplace_back("share_of_zero_flow/" + name, value / v.zero.at(name));
   }
   for (const char* name : {"loss", "pixel2", "ssim2"}) {
     if (!v.terms.count(name)) continue;

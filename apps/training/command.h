@@ -36,8 +36,8 @@ template <class Config> Config resolve_config(const RunCommand& command, Config 
 // be, and with --allow-drift where the data lie.
 template <class Config> Config resume_config(const RunCommand& command);
 
-// Trains, or says that the run is complete, and prints what came of it. `files` says in words what lies in the
-// run's folder. Returns the exit code.
+// Trains, or says that the run is complete, and prints what came of it. `files` says in words what lies in
+// the run's folder. Returns the exit code.
 int train(const RunCommand& command, TrainingTask& task, const std::string& files);
 // --plan
 int print_plan(const RunCommand& command, TrainingTask& task);

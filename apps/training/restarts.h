@@ -1,6 +1,6 @@
 // --on-diverge restart: a run whose loss is not finite goes back to its latest checkpoint and takes smaller
-// steps for a while, which is the authors' cure for end-to-end training that diverges at its start ("rerun, or
-// lower the rate for the first 500 iterations"; Hidden-Two-Stream's README and issue 29).
+// steps for a while, which is the authors' cure for end-to-end training that diverges at its start ("rerun,
+// or lower the rate for the first 500 iterations"; Hidden-Two-Stream's README and issue 29).
 //
 // The restarts of a run are kept in its folder, so that a resumed run takes the same rates.
 #pragma once

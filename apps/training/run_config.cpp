@@ -29,7 +29,7 @@ void append(OptionTable& table, OptionTable more) {
 }
 
 OptionTable list_flags(RunConfig& c) {
-  const char *d = "Data";
+  const char* d = "Data";
   return {
       {"data_root", &c.data_root, "where the paths of lists begin; empty: in the list's own folder", d},
       {"skip_missing", &c.skip_missing,
@@ -38,7 +38,7 @@ OptionTable list_flags(RunConfig& c) {
 }
 
 OptionTable geometry_flags(RunConfig& c) {
-  const char *d = "Data";
+  const char* d = "Data";
   return {
       {"resize_height", &c.resize_height,
        "pixels; of frames before the crop, unless they have the network's size; 0: as they are", d},
@@ -53,7 +53,7 @@ OptionTable geometry_flags(RunConfig& c) {
 }
 
 OptionTable step_flags(RunConfig& c) {
-  const char *n = "Network and batch";
+  const char* n = "Network and batch";
   return {
       {"batch", &c.batch, "clips of a step", n},
       {"accumulate", &c.accumulate, "batches whose gradients are averaged for one update", n},
@@ -61,7 +61,7 @@ OptionTable step_flags(RunConfig& c) {
 }
 
 OptionTable optimizer_flags(RunConfig& c) {
-  const char *o = "Optimizer";
+  const char* o = "Optimizer";
   return {
       {"iterations", &c.iterations, "updates of the weights, all in all", o},
       {"max_seconds", &c.max_seconds,
@@ -79,14 +79,15 @@ OptionTable optimizer_flags(RunConfig& c) {
       {"epsilon", &c.epsilon, "Adam: added to the root of that", o},
       {"momentum", &c.momentum, "of SGD", o},
       {"on_diverge", &c.on_diverge,
-       "when a loss is not finite: stop, or restart from the latest checkpoint with a tenth of the rate for 500 "
+       "when a loss is not finite: stop, or restart from the latest checkpoint with a tenth of the rate for "
+       "500 "
        "updates, at most three times",
        o},
   };
 }
 
 OptionTable machine_flags(RunConfig& c) {
-  const char *r = "Run";
+  const char* r = "Run";
   return {
       {"seed", &c.seed, "of weights, data order and augmentation", r},
       {"threads", &c.threads, "of computation; 0: one a core", r},
@@ -102,15 +103,15 @@ OptionTable machine_flags(RunConfig& c) {
 }
 
 OptionTable output_flags(RunConfig& c) {
-  const char *v = "Validation and output";
+  const char* v = "Validation and output";
   return {
       {"checkpoint_every", &c.checkpoint_every, "updates from one checkpoint to the next", v},
       {"keep_checkpoints", &c.keep_checkpoints, "how many of the newest to keep, beside the best", v},
       {"validate_every", &c.validate_every, "updates from one validation to the next; 0: only at the end", v},
       {"pictures_every", &c.pictures_every,
        "updates from some pictures of flow to the next; 0: only at the end", v},
-      {"validation_clips", &c.validation_clips, "the most that are taken, spread evenly; --validate takes all",
-       v},
+      {"validation_clips", &c.validation_clips,
+       "the most that are taken, spread evenly; --validate takes all", v},
   };
 }
 
@@ -138,8 +139,8 @@ void check_probability(const char* flag, double value) {
 
 namespace {
 
-constexpr int64_t kMaxBatch = 4096, kMaxThreads = 1024, kMaxAccumulate = 65536, kMaxIterations = 1'000'000'000,
-                  kMaxClipsPerVideo = 65536;
+constexpr int64_t kMaxBatch = 4096, kMaxThreads = 1024, kMaxAccumulate = 65536,
+                  kMaxIterations = 1'000'000'000, kMaxClipsPerVideo = 65536;
 
 void check_ranges(const RunConfig& c) {
   at_least("--batch", static_cast<double>(c.batch), 1);
@@ -247,7 +248,6 @@ OptimizerOptions optimizer_options(const RunConfig& c) {
   o.accumulate = c.accumulate;
   return o;
 }
-
 
 ScheduleOptions schedule_options(const RunConfig& c) {
   return {.base = c.learning_rate, .factor = c.lr_factor, .steps = c.lr_steps, .warmup = c.warmup};

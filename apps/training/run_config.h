@@ -58,9 +58,9 @@ struct RunConfig {
 
 // The parts of the table, in the groups that --help shows. Those of the data but --data and --validation,
 // whose text is the program's.
-OptionTable list_flags(RunConfig& config);       // where lists find their files
+OptionTable list_flags(RunConfig& config);      // where lists find their files
 OptionTable geometry_flags(RunConfig& config);  // from a frame to the network's input
-OptionTable step_flags(RunConfig& config);       // batch and accumulation
+OptionTable step_flags(RunConfig& config);      // batch and accumulation
 OptionTable optimizer_flags(RunConfig& config);
 OptionTable machine_flags(RunConfig& config);  // seed, threads, device, kernels
 OptionTable output_flags(RunConfig& config);   // checkpoints and validation
@@ -68,8 +68,8 @@ void append(OptionTable& table, OptionTable more);
 // The path of a file, a folder or the data in full: "synthetic:" stays, and the "hmdb51:" before a path.
 void make_path_absolute(std::string& path);
 
-// Of the network's input: larger ones overflow inside oneDNN. Likewise the others: with them no size of a plan
-// overflows, however little memory the machine has.
+// Of the network's input: larger ones overflow inside oneDNN. Likewise the others: with them no size of a
+// plan overflows, however little memory the machine has.
 constexpr int64_t kMaxExtent = 8192;
 constexpr int64_t kMaxFrames = 256;
 

@@ -30,9 +30,9 @@ using TaskForward = std::function<TaskLoss(Graph&, ParamStore&)>;
 
 // What a validation found.
 struct TaskValidation {
-  std::string text;    // for the log: "loss 1.2, ..."
-  double loss = 0;     // the lowest is that of the best checkpoint
-  std::string json;    // an object, for result.json
+  std::string text;                                          // for the log: "loss 1.2, ..."
+  double loss = 0;                                           // the lowest is that of the best checkpoint
+  std::string json;                                          // an object, for result.json
   std::vector<std::pair<std::string, double>> metrics = {};  // for metrics.jsonl, by full name
   std::vector<std::pair<std::string, double>> scalars = {};  // for TensorBoard, by full name
 };
@@ -69,8 +69,8 @@ class TrainingTask {
   virtual void initialise(ParamStore& params, State& state) = 0;
 
   virtual std::unique_ptr<Loader> make_loader() = 0;
-  // Sets all inputs of a session that trains but "rate". `micro_batch` counts batches over the whole run: what
-  // it sets may depend on nothing else, so that a run can go on.
+  // Sets all inputs of a session that trains but "rate". `micro_batch` counts batches over the whole run:
+  // what it sets may depend on nothing else, so that a run can go on.
   virtual void bind(Session& session, const Batch& batch, int64_t micro_batch) = 0;
   // For the progress bar.
   virtual std::string step_text(double loss, const std::map<std::string, double>& terms) const = 0;

@@ -45,7 +45,8 @@ struct Pairs {
 // Pair k is (k, -2 k) pixels.
 void write_pairs(const fs::path& folder, const Pairs& pairs = {}) {
   fs::create_directories(folder);
-  const FlowJpegInfo info{.mapping = {.bound = pairs.bound}, .size = kSize, .flows = pairs.flows, .source = ""};
+  const FlowJpegInfo info{
+      .mapping = {.bound = pairs.bound}, .size = kSize, .flows = pairs.flows, .source = ""};
   for (int64_t k = 1; k <= pairs.flows; ++k)
     write_flow_jpegs(folder, k, flow_of(static_cast<float>(k), static_cast<float>(-2 * k)), info);
   if (pairs.sidecar) write_file_atomically(folder / kFlowJsonFile, flow_json(info));
@@ -122,7 +123,8 @@ TEST_CASE("all that motionnet-flow writes is read, and gives the same bytes") {
   unknown.uv[7] = kUnknownFlow;
   write_flo(folder / "flo/flow_00002.flo", unknown);
   const Opened opened = open({.spec = folder / "flo"});
-  CHECK_THAT(message_of([&] { bytes(*opened.source, 1); }), Contains("flow_00002.flo] expected flow that is known"));
+  CHECK_THAT(message_of([&] { bytes(*opened.source, 1); }),
+             Contains("flow_00002.flo] expected flow that is known"));
 }
 
 TEST_CASE("another bound than the one written is brought to it, and said") {
@@ -144,7 +146,8 @@ TEST_CASE("names that others give their pairs") {
   write_pairs(folder / "a", {.flows = 2, .sidecar = false});
   for (int k = 1; k <= 2; ++k) {
     for (const char* c : {"x", "y"})
-      fs::rename(folder / fmt::format("a/flow_{}_{:05}.jpg", c, k), folder / fmt::format("a/{}_{:05}.jpg", c, k - 1));
+      fs::rename(folder / fmt::format("a/flow_{}_{:05}.jpg", c, k),
+                 folder / fmt::format("a/{}_{:05}.jpg", c, k - 1));
   }
   const Opened opened = open({.spec = folder / "a"});
   CHECK(opened.source->length(0) == 2);
@@ -171,7 +174,8 @@ TEST_CASE("a list of videos finds their flow below motionnet-flow's folder") {
   std::ofstream(folder / "tsn.txt") << "Bow/v_Bow_g01_c01 5 0\nv_Run_g01_c02 4 1\n";
   CHECK_THAT(failure({.spec = folder / "tsn.txt", .data_root = folder / "out"}), Contains("3 instead of 5"));
   std::ofstream(folder / "list.txt") << "Bow/v_Bow_g01_c01.avi 1\nRun/v_Run_g01_c03.avi 2\n";
-  CHECK_THAT(failure(options), Contains("expected its 2 folders of flow below") && Contains("1 missing: line 2"));
+  CHECK_THAT(failure(options),
+             Contains("expected its 2 folders of flow below") && Contains("1 missing: line 2"));
 }
 
 TEST_CASE("flow that is not whole is named") {
@@ -183,7 +187,8 @@ TEST_CASE("flow that is not whole is named") {
   };
   anew({.flows = 4});
   fs::remove(a / "flow_y_00002.jpg");
-  CHECK_THAT(failure({.spec = a}), Contains("pictures of u and v (x and y) of flow 2, got flow_x_00002.jpg without that of v"));
+  CHECK_THAT(failure({.spec = a}),
+             Contains("pictures of u and v (x and y) of flow 2, got flow_x_00002.jpg without that of v"));
   fs::remove(a / "flow_x_00002.jpg");
   CHECK_THAT(failure({.spec = a}), Contains("expected flow 2 after flow_x_00001.jpg, got flow_x_00003.jpg"));
   anew();

@@ -124,12 +124,9 @@ TEST_CASE("a list's classes have names from a file, from beside it, from its fol
   for (const char* video : {"Run/1", "Bow/2", "HandstandPushups/v_HandStandPushups_1"})
     write_frames(folder / "data" / video);
   const std::string data = folder / "data", train = folder / "train.txt";
-  const auto labels = [&](const SourceOptions& options) {
-    return labelled_names(*open(options).source);
-  };
+  const auto labels = [&](const SourceOptions& options) { return labelled_names(*open(options).source); };
   write(train, "Run/1.avi 3\nBow/2.avi 1\nHandStandPushups/v_HandStandPushups_1.avi 2\n");
-  const Names by_name = {"Run:Run/1", "Bow:Bow/2",
-                         "HandstandPushups:HandStandPushups/v_HandStandPushups_1"};
+  const Names by_name = {"Run:Run/1", "Bow:Bow/2", "HandstandPushups:HandStandPushups/v_HandStandPushups_1"};
   CHECK(open({.spec = train, .data_root = data}).source->classes() ==
         Names{"Bow", "HandStandPushups", "Run"});
   write(folder / "classInd.txt", "1 Bow\r\n2 HandstandPushups\r\n3 Run\r\n4 Walk\r\n");
@@ -141,8 +138,8 @@ TEST_CASE("a list's classes have names from a file, from beside it, from its fol
   write(train, "Run/1.avi 2\nBow/2.avi 0\nHandStandPushups/v_HandStandPushups_1.avi 1\n");
   CHECK(labels({.spec = train, .data_root = data}) == by_name);
   // A training's names number what the list's names say.
-  const Opened other = open(
-      {.spec = train, .data_root = data, .class_names = {"Walk", "Run", "HandstandPushups", "Bow"}});
+  const Opened other =
+      open({.spec = train, .data_root = data, .class_names = {"Walk", "Run", "HandstandPushups", "Bow"}});
   CHECK(labelled_names(*other.source) == by_name);
   CHECK(other.source->label(1) == 3);
   CHECK_THAT(failure({.spec = train, .data_root = data, .class_names = {"Walk", "Run"}}),
@@ -220,14 +217,16 @@ TEST_CASE("classes that differ are told by the first that does") {
   const auto message = [](const Names& one, const Names& two) {
     return message_of([&] { check_same_classes({"split 1", one}, {"split 2", two}); });
   };
-  CHECK_THAT(message(a, other), StartsWith("[split 2] expected class 1 to be \"run\" as in split 1, got \"walk\""));
+  CHECK_THAT(message(a, other),
+             StartsWith("[split 2] expected class 1 to be \"run\" as in split 1, got \"walk\""));
   CHECK_THAT(message(a, fewer), Contains("the 3 classes of split 1, got 2; \"walk\" is only in split 1"));
   CHECK_THAT(message(fewer, a), Contains("the 2 classes of split 1, got 3; \"walk\" is only in split 2"));
 }
 
 TEST_CASE("test videos that training has too are counted and named") {
   const TemporaryFolder folder;
-  for (const char* video : {"train/bow/1", "train/bow/2", "train/run/1", "test/bow/2", "test/run/7", "test/walk/1"})
+  for (const char* video :
+       {"train/bow/1", "train/bow/2", "train/run/1", "test/bow/2", "test/run/7", "test/walk/1"})
     write_frames(folder / video);
   const Opened train = open({.spec = folder / "train"}), tested = open({.spec = folder / "test"});
   // bow/2 is the same name in the same class; walk/1 is called like bow/1 but of another.
@@ -273,9 +272,8 @@ TEST_CASE("real clips of UCF101 and HMDB51, by the official lists") {
   if (data.empty()) return;
   int64_t found = 0;
   for (const char* list : {"trainlist01.txt", "testlist01.txt"}) {
-    const Opened opened = open({.spec = data / "splits/ucf101" / list,
-                                .data_root = data / "ucf101",
-                                .skip_missing = true});
+    const Opened opened =
+        open({.spec = data / "splits/ucf101" / list, .data_root = data / "ucf101", .skip_missing = true});
     CHECK(opened.source->classes().size() == 101);
     found += opened.source->size();
     for (const std::string& name : labelled_names(*opened.source)) {
@@ -284,9 +282,10 @@ TEST_CASE("real clips of UCF101 and HMDB51, by the official lists") {
     }
   }
   CHECK(found == 4);
-  const Opened waves = open({.spec = fmt::format("hmdb51:{},split=1,part=train", (data / "splits/hmdb51").string()),
-                             .data_root = data / "hmdb51",
-                             .skip_missing = true});
+  const Opened waves =
+      open({.spec = fmt::format("hmdb51:{},split=1,part=train", (data / "splits/hmdb51").string()),
+            .data_root = data / "hmdb51",
+            .skip_missing = true});
   CHECK(waves.source->classes().size() == 51);
   for (const std::string& name : labelled_names(*waves.source)) CHECK(name.starts_with("wave:wave/"));
 }

@@ -43,7 +43,10 @@ void write_video(const fs::path& path) {
 }  // namespace
 
 TEST_CASE("CSV is read as RFC 4180 has it") {
-  const auto rows = parse_csv("\xEF\xBB\xBF" "a,\"b, c\",\"say \"\"hi\"\"\"\r\n\n,,\r\n\"two\nlines\",x,\"\"", "t.csv");
+  const auto rows = parse_csv(
+      "\xEF\xBB\xBF"
+      "a,\"b, c\",\"say \"\"hi\"\"\"\r\n\n,,\r\n\"two\nlines\",x,\"\"",
+      "t.csv");
   REQUIRE(rows.size() == 3);
   CHECK(rows[0].fields == Fields{"a", "b, c", "say \"hi\""});
   CHECK(rows[1].fields == Fields{"", "", ""});
@@ -52,9 +55,7 @@ TEST_CASE("CSV is read as RFC 4180 has it") {
   CHECK(rows[2].line == 4);
   CHECK(parse_csv("", "t.csv").empty());
   CHECK(parse_csv("\n\r\n", "t.csv").empty());
-  const auto message = [](const std::string& text) {
-    return message_of([&] { parse_csv(text, "t.csv"); });
-  };
+  const auto message = [](const std::string& text) { return message_of([&] { parse_csv(text, "t.csv"); }); };
   CHECK_THAT(message("a,b\nc\n"), StartsWith("[t.csv:2] expected 2 fields as in line 1, got 1"));
   CHECK_THAT(message("a,\"b\nc"), StartsWith("[t.csv:1] expected a closing quote"));
   CHECK_THAT(message("a\n\"b\"c\n"), StartsWith("[t.csv:2] expected a comma or the line's end"));
@@ -64,7 +65,8 @@ TEST_CASE("CSV is read as RFC 4180 has it") {
 
 TEST_CASE("a CSV of Kinetics names clips by label, id and times") {
   const VideoList list = parse(
-      "air drumming,--0dg2,53,63,train\r\n\"throwing, axe\",Abc_9-x,0,10,train\nair drumming,zz,999,1009.0,train\n");
+      "air drumming,--0dg2,53,63,train\r\n\"throwing, axe\",Abc_9-x,0,10,train\nair "
+      "drumming,zz,999,1009.0,train\n");
   CHECK(list.classes == Fields{"air drumming", "throwing, axe"});
   REQUIRE(list.entries.size() == 3);
   CHECK(list.entries[0].path == "air drumming/--0dg2_000053_000063.mp4");
@@ -87,11 +89,13 @@ TEST_CASE("a CSV of Kinetics names clips by label, id and times") {
 
 TEST_CASE("a CSV that is none of Kinetics says where") {
   CHECK_THAT(message_of([] { parse_kinetics("", "k.csv"); }), Contains("no line with text"));
-  CHECK_THAT(message_of([] { parse_kinetics(kHeader, "k.csv"); }), Contains("at least one clip, got one line"));
+  CHECK_THAT(message_of([] { parse_kinetics(kHeader, "k.csv"); }),
+             Contains("at least one clip, got one line"));
   CHECK_THAT(message_of([] { parse_kinetics("video,label\na,b\n", "k.csv"); }),
              StartsWith("[k.csv:1]") && Contains("\"youtube_id\" in no column"));
-  CHECK_THAT(message_of([] { parse_kinetics("label,label,youtube_id,time_start,time_end\na,b,c,1,2\n", "k.csv"); }),
-             Contains("\"label\" in more than one column"));
+  CHECK_THAT(
+      message_of([] { parse_kinetics("label,label,youtube_id,time_start,time_end\na,b,c,1,2\n", "k.csv"); }),
+      Contains("\"label\" in more than one column"));
   CHECK_THAT(failure("a,../x,1,2,train\n"), StartsWith("[k.csv:2] expected a video's id, got \"../x\""));
   CHECK_THAT(failure("..,x,1,2,train\n"), Contains("the name of a class, got \"..\""));
   CHECK_THAT(failure(",x,1,2,train\n"), Contains("the name of a class, got \"\""));
