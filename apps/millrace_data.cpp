@@ -1,7 +1,8 @@
-// millrace-data: makes data sets, checks them, and shows what is in files.
+// millrace-data: makes data sets, checks them, shows what is in files, and imports weights.
 #include <CLI/CLI.hpp>
 
 #include "apps/data/check.h"
+#include "apps/data/import.h"
 #include "apps/data/inspect.h"
 #include "apps/data/synth.h"
 #include "apps/support/program.h"
@@ -14,6 +15,7 @@ struct Arguments {
   SynthArguments synth;
   CheckArguments check;
   InspectArguments inspect;
+  ImportArguments imported;
 };
 
 void declare(CLI::App& app, Arguments& a) {
@@ -25,6 +27,7 @@ void declare(CLI::App& app, Arguments& a) {
       "  millrace-data check trainlist01.txt --data-root UCF-101 --json\n"
       "  millrace-data inspect runs/holiday\n"
       "  millrace-data inspect runs/holiday/checkpoints/step_000500/model.safetensors --stats\n"
+      "  millrace-data import vgg16.caffemodel --out vgg16.safetensors\n"
       "millrace-data COMMAND --help explains the options of each\n"
       "exit codes: 0 done, 1 failure, 2 usage, 3 bad data, 75 stopped by a signal");
   declare_synth(*app.add_subcommand("synth", "write moving textures with their true flow, or labelled clips"),
@@ -32,14 +35,18 @@ void declare(CLI::App& app, Arguments& a) {
   declare_check(*app.add_subcommand("check", "read a whole data set and name what is broken"), a.check);
   declare_inspect(*app.add_subcommand("inspect", "show what is in checkpoints, runs, lists, plans and media"),
                   a.inspect);
+  declare_import(
+      *app.add_subcommand("import", "make a checkpoint of weights from Caffe, PyTorch or elsewhere"),
+      a.imported);
 }
 
 int run(const CLI::App& app, const Arguments& a) {
+  if (app.got_subcommand("import")) return run_import(a.imported);
   if (app.got_subcommand("synth")) return run_synth(a.synth);
   if (app.got_subcommand("check")) return run_check(a.check);
   if (app.got_subcommand("inspect")) return run_inspect(a.inspect);
-  fail(ErrorKind::usage,
-       {"millrace-data", "a command: synth, check or inspect", "none", "millrace-data --help explains them"});
+  fail(ErrorKind::usage, {"millrace-data", "a command: synth, check, inspect or import", "none",
+                          "millrace-data --help explains them"});
 }
 
 }  // namespace
@@ -49,7 +56,7 @@ int main(int argc, char** argv) {
   millrace::Arguments arguments;
   return millrace::run_program(
       {.name = "millrace-data",
-       .about = "Makes data sets for motionnet-train, checks them, and shows what is in files.",
+       .about = "Makes data sets, checks them, shows what is in files, and imports weights.",
        .setup = [&](CLI::App& app) { millrace::declare(app, arguments); },
        .run = [&](CLI::App& app) { return millrace::run(app, arguments); }},
       argc, argv);
