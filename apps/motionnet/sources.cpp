@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "apps/support/opening.h"
+#include "apps/training/hold_out.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "data/synthetic.h"
@@ -68,16 +69,9 @@ RunSources open_run_sources(const TrainConfig& c) {
     sources.clips = ValidationClips::all;
     return sources;
   }
-  std::vector<int64_t> train, validation;
-  const int64_t every = std::max<int64_t>(2, c.hold_out);
-  for (int64_t item = 0; item < all->size(); ++item)
-    ((item + 1) % every == 0 ? validation : train).push_back(item);
-  if (validation.empty()) {
-    validation.push_back(train.back());
-    train.pop_back();
-  }
-  sources.train = take_items(all, train);
-  sources.validation = take_items(all, validation);
+  const HeldOut parts = hold_out_items(all, c.hold_out);
+  sources.train = parts.train;
+  sources.validation = parts.validation;
   return sources;
 }
 

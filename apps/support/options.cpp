@@ -66,10 +66,11 @@ void set_from(const toml::node& node, const OptionSpec& option, const std::strin
         } else {
           using E = typename T::value_type;
           const toml::array* array = node.as_array();
-          if (!array) wrong_type(name, option, node, "a list of numbers");
+          const char* what =
+              std::is_same_v<E, std::string> ? "a list of texts in quotes" : "a list of numbers";
+          if (!array) wrong_type(name, option, node, what);
           target->clear();
-          for (const toml::node& e : *array)
-            target->push_back(need(e.value<E>(), name, option, e, "a list of numbers"));
+          for (const toml::node& e : *array) target->push_back(need(e.value<E>(), name, option, e, what));
         }
       },
       option.target);
@@ -93,7 +94,10 @@ std::vector<CLI::Option*> add_flags(CLI::App& app, const OptionTable& table) {
               return nullptr;
             else {
               CLI::Option* o = app.add_option("--" + flag, *target, option.help);
-              if constexpr (!std::is_arithmetic_v<T> && !std::is_same_v<T, std::string>) o->delimiter(',');
+              if constexpr (std::is_same_v<T, std::vector<std::string>>)
+                o->take_all()->allow_extra_args(false);
+              else if constexpr (!std::is_arithmetic_v<T> && !std::is_same_v<T, std::string>)
+                o->delimiter(',');
               return o;
             }
           },
@@ -147,6 +151,8 @@ std::string value_text(const OptionSpec& option) {
           for (const auto& v : *target) {
             if constexpr (std::is_same_v<typename T::value_type, double>)
               parts.push_back(number(v));
+            else if constexpr (std::is_same_v<typename T::value_type, std::string>)
+              parts.push_back(quoted(v));
             else
               parts.push_back(std::to_string(v));
           }

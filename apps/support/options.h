@@ -18,7 +18,8 @@ namespace millrace {
 
 struct OptionSpec {
   using Target =
-      std::variant<std::string*, int64_t*, double*, bool*, std::vector<int64_t>*, std::vector<double>*>;
+      std::variant<std::string*, int64_t*, double*, bool*, std::vector<int64_t>*, std::vector<double>*,
+                   std::vector<std::string>*>;  // texts: a flag that may be given again
   std::string key;
   Target target;
   std::string help;

@@ -117,8 +117,10 @@ int print_plan(const RunCommand& c, TrainingTask& task) {
   const auto device = make_device(config.device);
   task.open_data();
   ParamStore params(device->name(), precision_of(config));
+  params.set_rules(task.rules());
   KernelSettings kernels(config, c.run.resume ? std::optional(c.run.out) : std::nullopt);
   fmt::print("{}", plans_to_string(plan_training(task, params, kernels.plan_options(device->name()))));
+  params.check_rules();
   kernels.finish();
   return 0;
 }

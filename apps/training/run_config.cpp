@@ -111,7 +111,7 @@ OptionTable output_flags(RunConfig& c) {
       {"pictures_every", &c.pictures_every,
        "updates from some pictures of flow to the next; 0: only at the end", v},
       {"validation_clips", &c.validation_clips,
-       "the most that are taken, spread evenly; --validate takes all", v},
+       "the most that are taken, spread evenly; 0: all, as --validate does", v},
   };
 }
 
@@ -153,7 +153,7 @@ void check_ranges(const RunConfig& c) {
   at_least("--keep-checkpoints", static_cast<double>(c.keep_checkpoints), 1);
   at_least("--validate-every", static_cast<double>(c.validate_every), 0);
   at_least("--pictures-every", static_cast<double>(c.pictures_every), 0);
-  at_least("--validation-clips", static_cast<double>(c.validation_clips), 1);
+  at_least("--validation-clips", static_cast<double>(c.validation_clips), 0);
   at_least("--hold-out", static_cast<double>(c.hold_out), 0);
   at_least("--learning-rate", c.learning_rate, 0);
   at_least("--resize-height", static_cast<double>(c.resize_height), 0);

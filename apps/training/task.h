@@ -59,6 +59,8 @@ class TrainingTask {
 
   // Called in this order, once each. Opens what is learned from.
   virtual void open_data() = 0;
+  // Factors of the parameters' own learning rates; 0 freezes. Asked for before forward().
+  virtual std::vector<ParamRule> rules() const { return {}; }
   virtual TaskLoss forward(Graph& g, ParamStore& params) = 0;
   // The plans that prepare() makes sessions of, for their memory.
   virtual std::vector<Plan> validation_plans(ParamStore& params, const PlanOptions& options) = 0;

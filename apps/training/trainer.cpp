@@ -51,6 +51,7 @@ void Trainer::set_up() {
   log_info(fmt::format("{} {} on {}", options_.resume ? "going on with" : "new run", options_.out,
                        device_->description()));
   task_.open_data();
+  params_.set_rules(task_.rules());
   plans_ = plan_training(task_, params_, plan_options_);
   if (options_.resume) check_environment();
   check_disk();
