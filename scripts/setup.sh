@@ -10,6 +10,8 @@ build_packages=(git g++ cmake ninja-build pkg-config libfmt-dev libdnnl-dev libc
 test_packages=(catch2 libboost-context-dev)
 # To fuzz the readers (scripts/fuzz.sh); g++ has no libFuzzer. addr2line names the lines of a fault.
 fuzz_packages=(clang-16 libclang-rt-16-dev binutils)
+# To look at report.html as a person does (tests/browser/run).
+browser_packages=(chromium)
 # To check the layout of the sources.
 format_packages=(clang-format-14)
 
