@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "apps/actions/accuracy.h"
@@ -130,6 +132,9 @@ class FuseProgram {
 
   void check_files() const {
     for (const auto& split : s_.files) {
+      if (split[0].starts_with("--")) {  // which CLI11 takes for the value that --fuse needs
+        fail(ErrorKind::usage, {"--fuse", "score files", "none before " + shown(split[0]), ""});
+      }
       if (split.size() == s_.files[0].size()) continue;
       fail(ErrorKind::usage, {"--fuse", fmt::format("{} in each split", counted(streams(), "file")),
                               std::to_string(split.size()), "Each --fuse takes the files of one split"});
@@ -302,6 +307,13 @@ bool asks_to_fuse(int argc, char** argv) {
 }
 
 int fuse_program(int argc, char** argv) {
+  // `--fuse --help` would be a file of that name to CLI11.
+  for (int k = 1; k < argc; ++k) {
+    const std::string_view word = argv[k];
+    if (word != "--help" && word != "-h") continue;
+    std::swap(argv[1], argv[k]);
+    argc = 2;
+  }
   FuseSettings settings;
   settings.command = command_text(argc, argv);
   return run_program({.name = "twostream-eval",

@@ -133,7 +133,7 @@ void require_failure(const Result& result, const Expected& expected) {
   CHECK(result.out.empty());
   const std::string line = last_line(result.err);
   const auto is_own = [](const std::string& l) {
-    return l.rfind("motionnet-", 0) == 0 || l.rfind("millrace-", 0) == 0;
+    return l.rfind("motionnet-", 0) == 0 || l.rfind("twostream-", 0) == 0 || l.rfind("millrace-", 0) == 0;
   };
   CHECK(is_own(line));
   CHECK(line.size() < 600);
