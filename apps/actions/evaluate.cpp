@@ -54,6 +54,13 @@ Evaluation::Evaluation(const EvalSettings& settings)
   results_.share_flow = s_.share_flow;
   for (const EvalStream& stream : streams_) results_.streams.push_back(stream.name);
   results_.rule = fusion_rule();
+  const bool stacked = std::any_of(streams_.begin(), streams_.end(), [](const EvalStream& stream) {
+    return stream.weights.front().spec.kind == StreamKind::stacked;
+  });
+  if (s_.share_flow && !stacked) {
+    fail(ErrorKind::usage, {"--share-flow", "weights of a stacked stream, which has a MotionNet",
+                            fmt::format("a {} stream", name_of(streams_[0].weights[0].spec.kind)), ""});
+  }
 }
 
 std::optional<FusionRule> Evaluation::fusion_rule() const {
