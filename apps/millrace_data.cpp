@@ -4,6 +4,7 @@
 #include "apps/data/check.h"
 #include "apps/data/import.h"
 #include "apps/data/inspect.h"
+#include "apps/data/join.h"
 #include "apps/data/synth.h"
 #include "apps/support/program.h"
 #include "core/error.h"
@@ -16,6 +17,7 @@ struct Arguments {
   CheckArguments check;
   InspectArguments inspect;
   ImportArguments imported;
+  JoinArguments join;
 };
 
 void declare(CLI::App& app, Arguments& a) {
@@ -28,6 +30,7 @@ void declare(CLI::App& app, Arguments& a) {
       "  millrace-data inspect runs/holiday\n"
       "  millrace-data inspect runs/holiday/checkpoints/step_000500/model.safetensors --stats\n"
       "  millrace-data import vgg16.caffemodel --out vgg16.safetensors\n"
+      "  millrace-data join runs/spatial runs/stacked --out recogniser\n"
       "millrace-data COMMAND --help explains the options of each\n"
       "exit codes: 0 done, 1 failure, 2 usage, 3 bad data, 75 stopped by a signal");
   declare_synth(*app.add_subcommand("synth", "write moving textures with their true flow, or labelled clips"),
@@ -38,6 +41,7 @@ void declare(CLI::App& app, Arguments& a) {
   declare_import(
       *app.add_subcommand("import", "make a checkpoint of weights from Caffe, PyTorch or elsewhere"),
       a.imported);
+  declare_join(*app.add_subcommand("join", "make one recogniser of a spatial and a temporal stream"), a.join);
 }
 
 int run(const CLI::App& app, const Arguments& a) {
@@ -45,7 +49,8 @@ int run(const CLI::App& app, const Arguments& a) {
   if (app.got_subcommand("synth")) return run_synth(a.synth);
   if (app.got_subcommand("check")) return run_check(a.check);
   if (app.got_subcommand("inspect")) return run_inspect(a.inspect);
-  fail(ErrorKind::usage, {"millrace-data", "a command: synth, check, inspect or import", "none",
+  if (app.got_subcommand("join")) return run_join(a.join);
+  fail(ErrorKind::usage, {"millrace-data", "a command: synth, check, inspect, import or join", "none",
                           "millrace-data --help explains them"});
 }
 

@@ -147,6 +147,30 @@ fs::path resolve_weights(const fs::path& path) {
   return latest->path / kModelFile;
 }
 
+void write_checkpoint(const fs::path& folder, const std::function<void(const fs::path& folder)>& fill) {
+  const fs::path named = folder.lexically_normal();
+  const fs::path target = named.has_filename() ? named : named.parent_path();  // "joined/" is "joined"
+  std::error_code code;
+  if (fs::exists(target, code) && !(fs::is_directory(target, code) && fs::is_empty(target, code))) {
+    fail(ErrorKind::usage, {.where = target.string(),
+                            .expected = "a new folder",
+                            .got = fs::is_directory(target, code) ? "one that is not empty" : "a file",
+                            .hint = "Choose another name, or remove it first"});
+  }
+  const fs::path temporary = sibling(target, kTemporary);
+  fs::remove_all(temporary, code);
+  make_folders(temporary);
+  try {
+    fill(temporary);
+    finish_checkpoint(temporary);
+    rename_path(temporary, target);
+  } catch (...) {
+    fs::remove_all(temporary, code);
+    throw;
+  }
+  sync_folder(target.has_parent_path() ? target.parent_path() : fs::path("."));
+}
+
 RunDir RunDir::create(const fs::path& path) {
   RunDir run(path);
   for (const fs::path& file :

@@ -54,6 +54,12 @@ std::optional<Checkpoint> latest_checkpoint(const std::filesystem::path& run);
 // run's latest checkpoint. ErrorKind::data where there is none.
 std::filesystem::path resolve_weights(const std::filesystem::path& path);
 
+// Makes a checkpoint that belongs to no run: `fill` writes its files into the folder it is given, which gets
+// the name `folder` when it is complete. A kill leaves `.tmp_<name>` beside it, which the next call removes.
+// Errors: usage when `folder` is there and not empty; runtime as below.
+void write_checkpoint(const std::filesystem::path& folder,
+                      const std::function<void(const std::filesystem::path& folder)>& fill);
+
 // The one writer of a run. Errors of the file system are ErrorKind::runtime.
 class RunDir {
  public:
