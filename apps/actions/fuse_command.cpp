@@ -176,15 +176,14 @@ class FuseProgram {
   Json metrics() const {
     Json json = accuracy_json(accuracies_, protocol_);
     if (streams() == 1) return json;
-    json["fusion"] = fusion_name(rule_.fusion);
-    json["weights"] = rule_.weights;
-    json["streams"] = Json::array();
+    json["fusion"] = {{"rule", fusion_name(rule_.fusion)}, {"weights", weights_text(rule_.weights)}};
+    json["alone"] = Json::array();
     for (size_t k = 0; k < alone_.size(); ++k) {
       Json stream = accuracy_json(alone_[k], protocol_);
       stream["files"] = Json::array();
       for (const auto& split : s_.files) stream["files"].push_back(split[k]);
       stream["without_positive"] = without_positive_[k];
-      json["streams"].push_back(stream);
+      json["alone"].push_back(stream);
     }
     return json;
   }

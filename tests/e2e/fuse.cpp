@@ -70,14 +70,13 @@ TEST_CASE("two streams are fused as the authors do and the metrics have their na
   CHECK(near(result.at("mean_class/video@25x10"), 100));
   CHECK(!result.contains("top5/video@25x10"));  // of three classes
   CHECK(result.at("videos") == 4);
-  CHECK(result.at("fusion") == "relu-l1");
-  CHECK(result.at("weights") == std::vector<double>{1, 1.5});
-  REQUIRE(result.at("streams").size() == 2);
-  CHECK(near(result["streams"][0].at("top1/video@25x10"), 50));
-  CHECK(near(result["streams"][1].at("top1/video@25x10"), 75));
-  CHECK(near(result["streams"][1].at("mean_class/video@25x10"), (50 + 100 + 100) / 3.));
-  CHECK(result["streams"][0].at("without_positive") == 1);
-  CHECK(result["streams"][0].at("files") == std::vector<std::string>{files / "s.csv"});
+  CHECK(result.at("fusion") == json{{"rule", "relu-l1"}, {"weights", "1:1.5"}});
+  REQUIRE(result.at("alone").size() == 2);
+  CHECK(near(result["alone"][0].at("top1/video@25x10"), 50));
+  CHECK(near(result["alone"][1].at("top1/video@25x10"), 75));
+  CHECK(near(result["alone"][1].at("mean_class/video@25x10"), (50 + 100 + 100) / 3.));
+  CHECK(result["alone"][0].at("without_positive") == 1);
+  CHECK(result["alone"][0].at("files") == std::vector<std::string>{files / "s.csv"});
 }
 
 TEST_CASE("the fused files can be read again and the page is there") {
@@ -129,7 +128,7 @@ TEST_CASE("several splits have their metrics and the mean") {
   const json two = fused(
       {files / "s.csv", files / "t.csv", "--fuse", files / "t.csv", files / "s.csv", "--out", files / "out"});
   CHECK(near(two.at("top1/video/split1"), 100));
-  CHECK(near(two.at("streams")[1].at("top1/video/mean"), 62.5));
+  CHECK(near(two.at("alone")[1].at("top1/video/mean"), 62.5));
   CHECK(names_in(files / "out") ==
         std::vector<std::string>{"metrics.json", "report.html", "scores_split1.csv", "scores_split2.csv"});
 }
@@ -137,7 +136,7 @@ TEST_CASE("several splits have their metrics and the mean") {
 TEST_CASE("two classes are fused by softmax and relu-l1 is warned of") {
   const Files files;
   const Result plain = fuse({files / "two.csv", files / "heavy.csv", "--json"});
-  CHECK(parse_only_line(plain.out).at("fusion") == "softmax");
+  CHECK(parse_only_line(plain.out).at("fusion").at("rule") == "softmax");
   CHECK(near(parse_only_line(plain.out).at("top1/video"), 100));
   CHECK_THAT(plain.err, Contains("two classes: fused by softmax"));
   const Result asked = fuse({files / "two.csv", files / "heavy.csv", "--json", "--fusion", "relu-l1"});
