@@ -22,6 +22,7 @@
 #include "apps/support/program.h"
 #include "apps/training/kernel_settings.h"
 #include "bench/peaks.h"
+#include "bench/rows.h"
 #include "core/libraries.h"
 #include "core/session.h"
 #include "core/step_report.h"
@@ -42,15 +43,6 @@ struct Arguments {
 
 constexpr int64_t kInputs = 3;
 constexpr int64_t kInTurn = 10;  // whole steps in a row, as many as queue up before the device is waited for
-
-double median(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + static_cast<ptrdiff_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
-}
-
-// "motionnet/conv1/conv2d" is layer motionnet/conv1, its gradient motionnet/conv1/d/... the same layer's
-// backward.
-std::string layer_of(const std::string& node) { return node.substr(0, node.rfind('/')); }
 
 Plan make(const Arguments& a, const TrainConfig& c, ParamStore& params, const PlanOptions& options) {
   if (!a.inference) {
@@ -175,11 +167,6 @@ class Bench {
   NodeTime total_;
 };
 
-json to_json(const std::string& name, const NodeTime& t) {
-  return {{"name", name},   {"nodes", t.nodes}, {"seconds", t.seconds},
-          {"flop", t.flop}, {"bytes", t.bytes}, {"floor_seconds", t.floor}};
-}
-
 void Bench::print_json() const {
   const TrainConfig& c = config_;
   const Plan& p = plan();
@@ -226,15 +213,8 @@ void Bench::print_json() const {
   std::cout << result.dump() << "\n";
 }
 
-void print_row(const std::string& name, const NodeTime& t, double total) {
-  fmt::print("{:<40} {:>5} {:>9.3f} {:>6.1f}% {:>9.1f} {:>8.1f} {:>6.1f}%\n", name, t.nodes, t.seconds * 1e3,
-             t.seconds / total * 100, t.flop / t.seconds / 1e9, t.bytes / t.seconds / 1e9,
-             t.floor / t.seconds * 100);
-}
-
 void Bench::print_table() const {
-  fmt::print("{:<40} {:>5} {:>9} {:>7} {:>9} {:>8} {:>7}\n", a_.nodes ? "node" : "layer", "nodes", "ms",
-             "share", "GFLOP/s", "GB/s", "floor");
+  print_head(a_.nodes ? "node" : "layer");
   for (const auto& [name, row] : rows_) print_row(name, row, total_.seconds);
   fmt::print("\n");
   for (const auto& [kind, row] : kinds_) print_row("all of kind " + name_of(kind), row, total_.seconds);
