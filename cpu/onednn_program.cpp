@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "cpu/parallel.h"
+#include "layers/leaky_relu.h"
+
 namespace millrace::cpu::onednn {
 namespace {
 
@@ -92,6 +95,15 @@ void Program::run(const KernelArgs& args) const {
   }
   scratchpad_.set_data_handle(args.workspace, stream_);
   primitive_.execute(stream_, arguments_);
+  if (slope_ != 1) rectify(args.out[bindings_.back().operand.index], bindings_.back().place);
+}
+
+// Of all elements as they lie, those that fill up blocks too: they are 0 and stay so.
+void Program::rectify(const Tensor& y, const memory& place) const {
+  const LeakyReluFormula<float> leaky{slope_};
+  float* values = y.as<float>();
+  const auto count = static_cast<int64_t>(place.get_desc().get_size() / sizeof(float));
+  parallel_for(count, [=](int64_t k) { values[k] = leaky(values[k]); });
 }
 
 void run(const KernelArgs& args) { static_cast<const Program*>(args.prepared)->run(args); }

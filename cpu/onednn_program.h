@@ -42,8 +42,8 @@ class Program {
 
   template <class Primitive>
   Program(std::in_place_type_t<Primitive>, const typename Primitive::primitive_desc& desc,
-          const std::vector<Operand>& operands)
-      : primitive_(Primitive(desc)), stream_(engine()) {
+          const std::vector<Operand>& operands, double slope)
+      : primitive_(Primitive(desc)), stream_(engine()), slope_(static_cast<float>(slope)) {
     for (const Operand& o : operands) {
       const memory m(desc.query_md(dnnl::query::exec_arg_md, o.argument), engine(), DNNL_MEMORY_NONE);
       arguments_.emplace(o.argument, m);
@@ -56,6 +56,8 @@ class Program {
   void run(const KernelArgs& args) const;
 
  private:
+  void rectify(const Tensor& y, const memory& place) const;
+
   struct Binding {
     Operand operand;
     memory place;
@@ -65,15 +67,18 @@ class Program {
   std::unordered_map<int, memory> arguments_;
   std::vector<Binding> bindings_;
   memory scratchpad_;
+  float slope_;  // of the leaky ReLU after the primitive; 1: none
 };
 
 void run(const KernelArgs& args);
 
-// Nothing: oneDNN has only reference loops for it, or a layout that Layout cannot say.
+// Nothing: oneDNN has only reference loops for it, or a layout that Layout cannot say. With a slope other
+// than 1 the last operand, an output, becomes max(y, slope y) after the primitive: for one that cannot do it
+// itself.
 template <class Primitive> std::optional<Prepared> prepare(const typename Primitive::primitive_desc& desc,
                                                            const std::vector<Program::Operand>& operands,
                                                            std::span<const Spec> in,
-                                                           std::span<const Spec> out) {
+                                                           std::span<const Spec> out, double slope = 1) {
   if (is_reference(desc)) return {};
   Layouts layouts;
   for (const Program::Operand& o : operands) {
@@ -82,7 +87,7 @@ template <class Primitive> std::optional<Prepared> prepare(const typename Primit
     if (!layout) return {};
     (o.output ? layouts.out : layouts.in).push_back(*layout);
   }
-  return Prepared{.state = std::make_shared<Program>(std::in_place_type<Primitive>, desc, operands),
+  return Prepared{.state = std::make_shared<Program>(std::in_place_type<Primitive>, desc, operands, slope),
                   .workspace_bytes = static_cast<int64_t>(desc.scratchpad_desc().get_size()),
                   .implementation = desc.impl_info_str(),
                   .layouts = std::move(layouts)};

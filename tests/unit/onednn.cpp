@@ -150,16 +150,22 @@ TEST_CASE("a run takes no memory but oneDNN's small change") {
     std::cout << "skipped: a sanitizer owns the allocator\n";
     return;
   }
-  const Spec x{{2, 56, 56, 64}}, w{{128, 3, 3, 64}}, b{{128}}, y{{2, 28, 28, 128}};
+  const Spec x{{2, 56, 56, 64}}, w{{128, 3, 3, 64}}, b{{128}}, y{{2, 28, 28, 128}}, whole{{2, 56, 56, 128}};
   const std::vector<std::pair<std::shared_ptr<const Op>, std::vector<Spec>>> problems{
       {make_op<Conv2d>(Conv2dAttrs{.stride = 2, .pad = 1}), {x, w, b}},
       {make_op<Conv2dDx>(Conv2dDxAttrs{2, 1, 56, 56}), {y, w}},
-      {make_op<Conv2dDw>(Conv2dDwAttrs{2, 1, 3, 3}), {x, y}}};
+      {make_op<Conv2dDw>(Conv2dDwAttrs{2, 1, 3, 3}), {x, y}},
+      {make_op<Conv2d>(Conv2dAttrs{.pad = 1, .negative_slope = .1}), {x, w, b}},
+      {make_op<Conv2dDx>(Conv2dDxAttrs{1, 1, 56, 56}), {whole, w}},
+      {make_op<Conv2dDw>(Conv2dDwAttrs{1, 1, 3, 3}), {x, whole}}};
   for (const auto& [op, in] : problems) {
     for (const Kernel* kernel : Registry::get().kernels(op->name(), "cpu", Dtype::f32)) {
       if (kernel->version == "plain") continue;
       const auto prepared = kernel->prepare(*op, in, op->infer(in, Dtype::f32));
-      REQUIRE(prepared);
+      if (!prepared) {  // it is for stride 1, and for AVX-512
+        REQUIRE(kernel->version == "onednn-winograd");
+        continue;
+      }
       const std::string& implementation = prepared->implementation;
       INFO(op->name() << " " << kernel->version << " " << implementation);
       if (implementation.find("gemm") != std::string::npos) {
