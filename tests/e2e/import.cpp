@@ -1,4 +1,6 @@
 // millrace-data import: other programs' weights, whatever they call them, and what is refused.
+#include <stdlib.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -333,6 +335,44 @@ TEST_CASE("files that are broken or hostile, and options that cannot be meant, s
   fs::copy_file(golden_file(), folder / "same.pth");
   refused(folder / "same.pth", folder / "same.pth", {"--input", "32x64"}, {2, {"--out", "another file"}});
   CHECK_FALSE(fs::exists(out));
+}
+
+TEST_CASE("a disk that fails, at any change of it, leaves the old file and nothing half written") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "out", "old");
+  int changes = 0;
+  for (;; ++changes) {
+    ::setenv("MILLRACE_FAIL_WRITE", std::to_string(changes + 1).c_str(), 1);
+    const Result result = import(golden_file(), folder / "out", {"--input", "32x64"});
+    ::unsetenv("MILLRACE_FAIL_WRITE");
+    if (result.code == 0) break;
+    INFO("change " << changes + 1 << ": " << result.err);
+    CHECK(result.code == 1);
+    CHECK(names_in(folder.path()) == std::vector<std::string>{"out"});
+    if (bytes_of(folder / "out") != "old") break;  // only the folder's sync came after the new name
+  }
+  CHECK(changes >= 3);  // opened, written, synced, renamed
+  CHECK(SafetensorsReader(folder / "out").tensors().size() == 32);
+}
+
+TEST_CASE("inspect shows every tensor of a .pth and of a .caffemodel with its shape") {
+  const fs::path corpus = fs::path(MILLRACE_GOLDEN).parent_path() / "fuzz/corpus";
+  const auto inspect = [](const fs::path& file, const std::vector<std::string>& more) {
+    return Process("millrace-data", join({"inspect", file.string()}, more)).wait();
+  };
+  const TemporaryFolder folder;
+  fs::copy_file(corpus / "caffemodel/layers-of-2014", folder / "net.caffemodel");
+  const json caffe = parse_only_line(inspect(folder / "net.caffemodel", {"--json"}).out);
+  CHECK(caffe["kind"] == "caffemodel");
+  CHECK(caffe["tensors"][0]["name"] == "conv1.weight");
+  CHECK(caffe["tensors"][0]["shape"] == json{2, 3, 1, 2});
+  const json torch = parse_only_line(inspect(corpus / "torch/stream-nested", {"--json", "--stats"}).out);
+  CHECK(torch["kind"] == "pytorch-stream");
+  CHECK(torch["tensors"][0]["name"] == "state_dict.module.half");
+  CHECK(torch["tensors"][0]["max"] == 1.25);
+  CHECK_THAT(inspect(golden_file(), {}).out,
+             Contains("classifier.6.weight") && Contains("[5, 128]") && Contains("32 tensors"));
+  require_failure(inspect(corpus / "torch/runs-a-command", {}), {3, {"wants to run 'os.system'"}});
 }
 
 TEST_CASE("real weights: the trunk of vgg16-edges is imported whole, and inspect shows it") {
