@@ -1,7 +1,8 @@
-// What scripts rely on of twostream-predict and millrace-data join: which keys and files there are, and that
+// What scripts rely on of twostream-predict: which keys and files there are, and that
 // their numbers are those of the streams.
 #include <signal.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <memory>
@@ -11,41 +12,14 @@
 #include "apps/actions/fusion.h"
 #include "data/image.h"
 #include "tests/catch.h"
-#include "tests/e2e/support/scene.h"
-#include "tests/unit/stream_file.h"
+#include "tests/e2e/support/eval_support.h"
+#include "tests/e2e/support/predict_support.h"
 
 using namespace millrace;
 using namespace millrace::test;
 using Catch::Matchers::Contains;
 
 namespace {
-
-constexpr Size kFrame = {48, 64};
-const std::vector<std::string> kClasses = {"fall", "run", "Clean, and Jerk"};
-
-struct Weights {
-  fs::path spatial, stacked;
-  explicit Weights(const TemporaryFolder& folder)
-      : spatial(folder / "spatial.safetensors"), stacked(folder / "stacked.safetensors") {
-    write_stream(spatial, tiny_stream(StreamKind::spatial, kClasses), 1);
-    write_stream(stacked, tiny_stream(StreamKind::stacked, kClasses), 2);
-  }
-  std::vector<std::string> one() const { return {"--weights", spatial.string()}; }
-  std::vector<std::string> both() const {
-    return {"--weights", spatial.string(), "--weights", stacked.string()};
-  }
-};
-
-Result predict(const std::vector<std::string>& arguments) {
-  return Process("twostream-predict", join({"--threads", "1", "--device", "cpu"}, arguments)).wait();
-}
-
-json only_prediction(const std::vector<std::string>& arguments) {
-  const Result result = predict(join({"--json"}, arguments));
-  INFO(result.err);
-  REQUIRE(result.code == 0);
-  return parse_only_line(result.out);
-}
 
 double sum_of_shares(const json& prediction) {
   double sum = 0;
@@ -144,6 +118,26 @@ TEST_CASE("two streams are fused as twostream-eval fuses them, whatever their or
   require_close(scores_of(small), scores_of(both));
 }
 
+TEST_CASE("a video's scores are those that twostream-eval writes of it by the same protocol") {
+  const TemporaryFolder folder;
+  const Weights weights(folder);
+  write_videos(folder / "videos", {17}, kClasses);
+  evaluate(join(eval_arguments(weights.spatial, folder / "videos", folder / "eval", "--clips 3 --crops 10"),
+                {"--weights", weights.stacked.string()}));
+  const Scores fused = read_scores(folder / "eval/fused.csv");
+  REQUIRE(fused.rows.size() == 3);
+  REQUIRE(fused.classes.size() == 3);
+  for (const Scores::Row& row : fused.rows) {
+    const json j = only_prediction(
+        join(weights.both(), {(folder / "videos" / row.video).string(), "--clips", "3", "--crops", "10"}));
+    for (const json& c : j.at("classes")) {
+      const auto label = std::find(fused.classes.begin(), fused.classes.end(), c.at("class"));
+      const auto k = static_cast<size_t>(label - fused.classes.begin());
+      CHECK(c.at("score").get<double>() == Approx(row.logits.at(k)).margin(1e-4));
+    }
+  }
+}
+
 TEST_CASE("classes of the second file may have another order, but no other names") {
   const TemporaryFolder folder;
   const Weights weights(folder);
@@ -202,6 +196,20 @@ TEST_CASE("windows see a long video part by part: time line, picture and segment
       if (c.at("class") == kClasses[k]) CHECK(c.at("share") == Approx(rows[2][4 + k]).margin(1e-4));
     }
   }
+}
+
+TEST_CASE("a real video tells its rate, so windows are seconds") {
+  const auto video = test_data("ucf101/v_Biking_g05_c02.avi");
+  if (!video || !video_built_in()) return;
+  const TemporaryFolder folder;
+  const Weights weights(folder);
+  const json j = only_prediction(
+      join(weights.both(), {video->string(), "--window", "2", "--stride", "1.5s", "--clips", "1"}));
+  CHECK(j.at("video") == "v_Biking_g05_c02");
+  CHECK(j.at("fps").get<double>() == Approx(29.97).margin(.01));
+  CHECK(j.at("window_frames") == 60);
+  CHECK(j.at("stride_frames") == 45);
+  CHECK(j.at("segments").back().at("end_s") == j.at("seconds"));
 }
 
 TEST_CASE("what is too short is said: a video below a clip, a window below a clip") {
@@ -294,58 +302,6 @@ TEST_CASE("a temporal stream reads the flow that motionnet-flow stored") {
   require_failure(
       predict({"--weights", temporal.string(), (folder / "other/a").string(), "--flow", stored.string()}),
       {.code = 3, .parts = {"4 flows", "another video"}});
-}
-
-TEST_CASE("millrace-data join makes one folder of two streams, whole or not at all") {
-  const TemporaryFolder folder;
-  const Weights weights(folder);
-  write_frames(folder / "clip", {0, 8}, kFrame);
-  const std::string clip = (folder / "clip").string(), out = (folder / "joined").string();
-  const auto joining = [&](const fs::path& first, const fs::path& second, const std::string& to) {
-    return Process("millrace-data", {"join", first.string(), second.string(), "--out", to}).wait();
-  };
-  const Result joined = joining(weights.stacked, weights.spatial, out + "/");
-  INFO(joined.err);
-  REQUIRE(joined.code == 0);
-  CHECK(names_in(out) == std::vector<std::string>{"DONE", "model.safetensors"});
-  CHECK(only_prediction({"--weights", out, clip}) == only_prediction(join(weights.both(), {clip})));
-  const json header = header_of(fs::path(out) / "model.safetensors");
-  CHECK(header.contains("spatial.conv1_1.weight"));
-  CHECK(header.contains("temporal.fc8.bias"));
-  CHECK(header.contains("motionnet.conv1.weight"));
-  CHECK_THAT(header.at("__metadata__").at("stream.temporal").get<std::string>(), Contains("random weights"));
-
-  require_failure(joining(weights.spatial, weights.stacked, out), {.code = 2, .parts = {"not empty"}});
-  require_failure(joining(weights.spatial, weights.spatial, out + "2"),
-                  {.code = 2, .parts = {"two spatial"}});
-  require_failure(joining(out, weights.spatial, out + "2"), {.code = 2, .parts = {"two spatial"}});
-  const fs::path turned = folder / "turned.safetensors";
-  write_stream(turned, tiny_stream(StreamKind::stacked, {kClasses[1], kClasses[0], kClasses[2]}), 2);
-  require_failure(joining(weights.spatial, turned, out + "2"),
-                  {.code = 3, .parts = {"the classes in the order", "\"run\" as number 0"}});
-  CHECK_FALSE(fs::exists(out + "2"));
-}
-
-TEST_CASE("a full disk leaves no half recogniser") {
-  const TemporaryFolder folder;
-  const Weights weights(folder);
-  const fs::path out = folder / "joined";
-  int failures = 0;
-  for (int n = 1; n < 40; ++n) {
-    ::setenv("MILLRACE_FAIL_WRITE", std::to_string(n).c_str(), 1);
-    const Result result = Process("millrace-data", {"join", weights.spatial.string(),
-                                                    weights.stacked.string(), "--out", out.string()})
-                              .wait();
-    ::unsetenv("MILLRACE_FAIL_WRITE");
-    if (result.code == 0) break;
-    ++failures;
-    CHECK(result.code == 1);
-    // Only the last step, after the new name, may fail with all of it there.
-    if (fs::exists(out)) CHECK(names_in(out) == std::vector<std::string>{"DONE", "model.safetensors"});
-    CHECK_FALSE(fs::exists(folder / ".tmp_joined"));
-    fs::remove_all(out);
-  }
-  CHECK(failures > 5);
 }
 
 TEST_CASE("a signal stops between windows: what was told is whole, and the exit code says so") {
