@@ -69,10 +69,10 @@ struct ThreadGrid {
 // z at i, i + 1 and j, j + 1. One thread per such cell and kLanes channels, i from -1 to H - 1, j from -1 to
 // W - 1, loads and normalises each tap once, which is a quarter of `plain`'s loads, and moves kLanes channels
 // at a time. No load waits behind a branch: taps outside are moved to the border, and made zero afterwards
-// unless it is replicated.
-// What a row of taps gives to two columns is computed once for both rows of y. Bytes per output: 1 of x (4
-// from the caches), 4 written (2 as bf16). Machine instructions of 4 channels on sm_90: 422, of which 112
-// only quantise; the others are 3.9 per byte (430 and 6.6 as bf16, which has fewer bytes to write).
+// where it is not replicated. What a row of taps gives to two columns is computed once for both rows of y.
+// Bytes per output: 1 of x (4 from the caches), 4 written (2 as bf16). Machine instructions of 4 channels on sm_90, counted without
+// `replicate`: 422, of which 112 only quantise; the others are 3.9 per byte (430 and 6.6 as bf16, which has
+// fewer bytes to write).
 template <int kLanes, class T> __global__ void __launch_bounds__(kBlock)
     input_cells(const float* __restrict__ x, T* __restrict__ y, Extents e, ThreadGrid cells,
                 Formula normalise, float shift, bool replicate) {
@@ -148,7 +148,7 @@ constexpr int kStrip = 4;
 // one of columns: the thread adds four columns of a row of dy, and of those sums four rows; going down, it
 // keeps the last two sums, so a pixel takes 10 loads where `plain` takes 16, each of kLanes channels.
 // Bytes per output: 16 of dy (8 as bf16; 2.5 times that from the caches), 4 of x, 4 written. Machine
-// instructions of 4 channels on sm_90: 711, 1.9 per byte (977 and 3.8 as bf16).
+// instructions of 4 channels on sm_90, counted without `replicate`: 711, 1.9 per byte (977 and 3.8 as bf16).
 template <int kLanes, class T> __global__ void __launch_bounds__(kBlock)
     input_dx_strips(const T* __restrict__ dy, const float* __restrict__ x, float* __restrict__ dx, Extents e,
                     ThreadGrid strips, Formula normalise, bool replicate) {
