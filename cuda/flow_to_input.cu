@@ -70,9 +70,9 @@ struct ThreadGrid {
 // W - 1, loads and normalises each tap once, which is a quarter of `plain`'s loads, and moves kLanes channels
 // at a time. No load waits behind a branch: taps outside are moved to the border, and made zero afterwards
 // where it is not replicated. What a row of taps gives to two columns is computed once for both rows of y.
-// Bytes per output: 1 of x (4 from the caches), 4 written (2 as bf16). Machine instructions of 4 channels on sm_90, counted without
-// `replicate`: 422, of which 112 only quantise; the others are 3.9 per byte (430 and 6.6 as bf16, which has
-// fewer bytes to write).
+// Bytes per output: 1 of x (4 from the caches), 4 written (2 as bf16). Machine instructions of 4 channels on
+// sm_90, counted without `replicate`: 422, of which 112 only quantise; the others are 3.9 per byte (430
+// and 6.6 as bf16, which has fewer bytes to write).
 template <int kLanes, class T> __global__ void __launch_bounds__(kBlock)
     input_cells(const float* __restrict__ x, T* __restrict__ y, Extents e, ThreadGrid cells,
                 Formula normalise, float shift, bool replicate) {
