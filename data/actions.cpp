@@ -16,7 +16,7 @@ constexpr auto kMotions = static_cast<int64_t>(kActionMotions.size());
 constexpr auto kFamilies = static_cast<int64_t>(kPatternFamilies.size());
 constexpr double kUnit = 128;        // pixels of the shorter side for which the numbers below are meant
 constexpr double kSwingSpeed = 1.3;  // fastest, as a multiple of speed: the mean is 0.64 of the fastest
-constexpr double kRadius = 48;       // where pulse and twist are as fast as shake, pixels from the middle
+constexpr double kRadius = 36;       // where pulse and twist are as fast as shake, pixels from the middle
 
 // Pairs of n families and n motions.
 int64_t side_of(int64_t pairs) {
