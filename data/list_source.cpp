@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "core/error.h"
 #include "data/files_source.h"
@@ -102,7 +103,7 @@ class ListOpener {
   void add(const ListEntry& entry) {
     FileItem item{.path = finder_.find(entry), .name = {}, .folder = {}};
     if (options_.labelled) item.label = entry.label;
-    if (item.path.empty()) return missing_.add(place(entry));
+    if (item.path.empty()) return miss(entry, "");
     if (is_list_file(item.path)) {
       fail(ErrorKind::data, {.where = fmt::format("{}:{}", list_.name, entry.line),
                              .expected = "a video or a folder of frames",
@@ -128,17 +129,25 @@ class ListOpener {
     } catch (const Error& broken) {
       if (list_.entries.size() == 1) throw;
       options_.warn(fmt::format("{}; left out", broken.what()));
+      skipped_.emplace_back(entry.path, broken.what());
       return false;
     }
     if (!item.folder) {
-      missing_.add(place(entry) + " (a folder without " + (options_.flow ? "flow" : "frames") + ")");
+      miss(entry, options_.flow ? "a folder without flow" : "a folder without frames");
       return false;
     }
     const auto frames = static_cast<int64_t>(item.folder->frames.size());
     if (!entry.frames || *entry.frames == frames) return true;
     if (options_.flow && *entry.frames == frames + 1) return true;  // the list counts the video's frames
-    miscounted_.add(fmt::format("{}: {} instead of {}", place(entry), frames, *entry.frames));
+    const std::string counts = fmt::format("{} instead of {}", frames, *entry.frames);
+    miscounted_.add(place(entry) + ": " + counts);
+    skipped_.emplace_back(entry.path, "frames: " + counts);
     return false;
+  }
+
+  void miss(const ListEntry& entry, const std::string& reason) {
+    missing_.add(place(entry) + (reason.empty() ? "" : " (" + reason + ")"));
+    skipped_.emplace_back(entry.path, reason.empty() ? "missing" : reason);
   }
 
   void report() const {
@@ -167,6 +176,9 @@ class ListOpener {
            .got = fmt::format("{} with other numbers: {}", miscounted_.count, miscounted_.text()),
            .hint = "A list of \"path label\" takes folders as they are, --skip-missing does without these"});
     }
+    for (const auto& [path, reason] : skipped_) {
+      if (options_.skipped) options_.skipped(path, reason);
+    }
   }
 
   void judge(const Mismatch& m) const {
@@ -182,6 +194,7 @@ class ListOpener {
   std::unordered_map<std::string, std::string> files_;  // found so far, and the list's path for each
   std::set<std::string> names_;
   Faults missing_, miscounted_;
+  std::vector<std::pair<std::string, std::string>> skipped_;  // entries and reasons
 };
 
 }  // namespace

@@ -109,6 +109,8 @@ struct SourceOptions {
   std::function<void(const std::string&)> warn = {};  // default: log_warning
   // Is told of each item that is left out because it is broken or too short, beside `warn`.
   std::function<void(const std::string& path, const std::string& reason)> left_out = {};
+  // Of lists: is told of each entry that skip_missing leaves out.
+  std::function<void(const std::string& path, const std::string& reason)> skipped = {};
   // Is told how many of the items on disk have been looked at, from 0 to all: opening each takes a while.
   std::function<void(int64_t done, int64_t total)> progress = {};
 };

@@ -83,6 +83,9 @@ class Opener {
     options.left_out = [this](const std::string& name, const std::string& reason) {
       data_.left_out.push_back({.video = printable(name), .reason = printable(reason)});
     };
+    options.skipped = [this](const std::string& name, const std::string& reason) {
+      data_.missing.push_back({.video = printable(name), .reason = printable(reason)});
+    };
     options.progress = opening_bar();
     return options;
   }

@@ -16,7 +16,7 @@ namespace millrace {
 struct EvalDataOptions {
   std::string spec = {};  // as open_source takes it
   std::string data_root = {}, flow = {}, classes_file = {}, label_base = "auto";
-  bool skip_missing = true;
+  bool skip_missing = false;
   std::vector<std::string> weights_classes = {};
   std::string weights_name = {};  // for messages
   // Streams that the evaluation runs, in their order.
@@ -37,6 +37,7 @@ struct EvalData {
   std::vector<SourcePtr> sources;            // by stream; those that take frames share one
   std::vector<EvalVideo> videos;             // in the list's order
   std::vector<ReportData::Broken> left_out;  // could not be opened
+  std::vector<ReportData::Broken> missing;   // --skip-missing
 
   // Warns of nothing that was not said before. Errors: of open_source; a class of the data that the weights
   // do not know, with its name; a temporal stream without stored flow, or a video without it (data).

@@ -61,11 +61,17 @@ std::string EvalResults::share_flow_note() const {
 json EvalResults::json() const {
   nlohmann::json j = accuracy_json(results.front().splits, protocol);
   if (rule) {
-    nlohmann::json alone = nlohmann::json::object();
-    for (size_t k = 0; k < streams.size(); ++k)
-      alone[streams[k]] = accuracy_json(results[k + 1].splits, protocol);
-    j["streams"] = std::move(alone);
-    j["fusion"] = {{"rule", fusion_name(rule->fusion)}, {"weights", weights_text(rule->weights)}};
+    j["fusion"] = fusion_name(rule->fusion);
+    j["weights"] = rule->weights;
+    j["streams"] = nlohmann::json::array();
+    for (size_t k = 0; k < streams.size(); ++k) {
+      nlohmann::json alone = accuracy_json(results[k + 1].splits, protocol);
+      alone["name"] = streams[k];
+      int64_t without_positive = 0;
+      for (const Fused& f : fused) without_positive += f.without_positive[k];
+      alone["without_positive"] = without_positive;
+      j["streams"].push_back(std::move(alone));
+    }
   }
   nlohmann::json broken = nlohmann::json::array();
   for (const EvalSplit& split : splits) {

@@ -65,6 +65,7 @@ EvalSplitRun::EvalSplitRun(const EvalData& data, const std::vector<EvalStream>& 
       options_(options),
       scores_(data.videos.size()),
       broken_(data.left_out) {
+  broken_.insert(broken_.end(), data.missing.begin(), data.missing.end());
   for (size_t k = 0; k < data.videos.size(); ++k) {
     const EvalVideo& video = data.videos[k];
     const VideoScore* found = state.finished(options.number, video.name, video.bytes);

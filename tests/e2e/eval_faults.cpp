@@ -142,6 +142,21 @@ TEST_CASE("evaluation: test videos of the training are counted") {
   CHECK_THAT(result.err, Contains("2 of 6 test videos are training videos too"));
 }
 
+TEST_CASE("evaluation: what a list names and the disk lacks is an error, or counted") {
+  const TemporaryFolder folder;
+  const fs::path weights = spatial_weights(folder);
+  write_videos(folder / "videos", {4});
+  std::ofstream(folder / "test.txt") << "fall/v0\nfall/v7\nrun/v0\nwave/v0\n";
+  const std::string more = "--clips 1 --crops 1 --data-root " + (folder / "videos").string();
+  require_eval_failure(eval_arguments(weights, folder / "test.txt", folder / "out", more),
+                       {.code = 3, .parts = {"fall/v7", "--skip-missing"}});
+  const json j = evaluate(weights, folder / "test.txt", folder / "out", more + " --skip-missing");
+  CHECK(j["videos"] == 3);
+  REQUIRE(j["broken"].size() == 1);
+  CHECK(j["broken"][0]["video"] == "fall/v7");
+  CHECK(j["broken"][0]["reason"] == "missing");
+}
+
 TEST_CASE("evaluation: what cannot be meant is refused by its flag") {
   const TemporaryFolder folder;
   const fs::path weights = spatial_weights(folder);
