@@ -211,8 +211,8 @@ def full_row(stream):
         root = ("--data-root", lab.data / "ucf101")
         name = f"full-{stream}"
         run = lab.train("twostream-train", name, "--preset", "paper-ucf101", "--stream", stream, "--data", train,
-                        "--validation", test, *root, "--batch", 2, "--accumulate", 64, "--checkpoint-every", 1,
-                        "--pictures-every", 0, iterations=STEPS["full"])
+                        "--validation", test, *root, "--batch", 2, "--accumulate", 1 if lab.smoke else 64,
+                        "--checkpoint-every", 1, "--pictures-every", 0, "--keep-checkpoints", 1, iterations=STEPS["full"])
         clips, crops = (2, 1) if lab.smoke else (25, 10)
         result = lab.evaluate(name, "--weights", run, "--data", test, *root, clips=clips, crops=crops)
         video = lab.data / "ucf101" / test.read_text(encoding="utf-8").split()[0].split("/")[-1]
