@@ -69,7 +69,7 @@ int validate(const Arguments& a, const TrainConfig& config) {
   KernelSettings kernels(config, std::nullopt);
   const PlanOptions options = kernels.plan_options(device->name());
   plan_validation(config, params, options);  // names the parameters
-  params.initialise(state, Dtype::f32, 0);
+  params.create(state, Dtype::f32);
   params.load(file, state, {{kParams, ""}});
   const std::string& spec = config.validation.empty() ? config.data : config.validation;
   Validator validator(config, params, state, {.source = open_all(config, spec), .plan = options});

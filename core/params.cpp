@@ -195,17 +195,16 @@ int64_t ParamStore::count() const { return elements(layout_) + elements(frozen_)
 
 int64_t ParamStore::trained_count() const { return elements(layout_); }
 
-void ParamStore::initialise(State& state, Dtype real, uint64_t seed) const {
+void ParamStore::create(State& state, Dtype real) const {
   check_rules();
   state.create(kParams, real, layout_.total);
   state.create(kMultipliers, real, layout_.total / kUpdateBlock * 2);
   if (frozen_.total > 0) state.create(kFrozen, real, frozen_.total);
   for (const Entry& entry : entries_) {
+    if (entry.frozen) continue;
     const FlatSlice& slice = slice_of(entry);
     const ParamOptions& o = entry.options;
     with_real(real, [&]<class T>(T) {
-      draw<T>(state, entry.frozen ? kFrozen : kParams, slice, o.stddev, seed);
-      if (entry.frozen) return;
       const int64_t blocks = (slice.count() + kUpdateBlock - 1) / kUpdateBlock;
       std::vector<T> rows;
       for (int64_t b = 0; b < blocks; ++b)
@@ -216,6 +215,15 @@ void ParamStore::initialise(State& state, Dtype real, uint64_t seed) const {
   if (!has_copy_) return;
   state.create(kParamsBf16, Dtype::bf16, layout_.total);
   if (frozen_.total > 0) state.create(kFrozenBf16, Dtype::bf16, frozen_.total);
+}
+
+void ParamStore::initialise(State& state, Dtype real, uint64_t seed) const {
+  create(state, real);
+  for (const Entry& entry : entries_) {
+    with_real(real, [&]<class T>(T) {
+      draw<T>(state, entry.frozen ? kFrozen : kParams, slice_of(entry), entry.options.stddev, seed);
+    });
+  }
   write_copies(state);
 }
 

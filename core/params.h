@@ -61,8 +61,11 @@ class ParamStore {
   int64_t count() const;  // elements of all parameters, without the gaps
   int64_t trained_count() const;
 
-  // Creates the State's buffers of parameters, their copies and multipliers, and draws the parameters. A
-  // parameter depends on the seed, its name and its elements' order in files only. Calls check_rules().
+  // Creates the State's buffers of parameters, their copies and multipliers; parameters are zeros until they
+  // are loaded. Calls check_rules().
+  void create(State& state, Dtype real) const;
+  // The same, and draws the parameters. A parameter depends on the seed, its name and its elements' order in
+  // files only.
   void initialise(State& state, Dtype real, uint64_t seed) const;
 
   // A tensor per parameter for each buffer, named prefix + parameter name, streamed in the file's layout.

@@ -62,7 +62,7 @@ Recognizer::Recognizer(const SafetensorsReader& file, const StreamSpec& spec, De
   clip_bytes_ = clip_spec(spec, 1).shape.count();
   Plan plan = plan_stream(params_, spec, options);
   require_memory(device, memory_need({&plan}, state_));
-  params_.initialise(state_, Dtype::f32, 0);
+  params_.create(state_, Dtype::f32);
   params_.load(file, state_, {{kParams, ""}});
   session_ = std::make_unique<Session>(
       std::move(plan), state_,

@@ -63,7 +63,7 @@ struct Part {
              const RecognizerOptions& options) {
     Plan plan = make_plan(g, options.plan);
     require_memory(device, memory_need({&plan}, state));
-    params.initialise(state, Dtype::f32, 0);
+    params.create(state, Dtype::f32);
     params.load(file, state, {{kParams, ""}});
     session = std::make_unique<Session>(
         std::move(plan), state,

@@ -27,7 +27,7 @@ FlowEstimator::FlowEstimator(const SafetensorsReader& file, Device& device,
       params_(device.name(), options.plan.precision) {
   Plan plan = plan_flow(options_, params_, options.plan);
   require_memory(device, memory_need({&plan}, state_));
-  params_.initialise(state_, Dtype::f32, 0);
+  params_.create(state_, Dtype::f32);
   params_.load(file, state_, {{kParams, ""}});
   session_ = std::make_unique<Session>(
       std::move(plan), state_,

@@ -13,7 +13,8 @@ using namespace millrace::test;
 
 namespace {
 
-constexpr int64_t kLong = 13, kShort = 3;  // frames of the two videos; with 11 a window, two windows and a part
+constexpr int64_t kLong = 13,
+                  kShort = 3;  // frames of the two videos; with 11 a window, two windows and a part
 
 // Flows of the list's videos, as bytes x0 y0 x1 y1 ... of one item.
 struct Stored {
@@ -43,12 +44,12 @@ TEST_CASE("flow that motionnet-flow stored is found by the videos' list") {
   const fs::path list = folder / "list.txt";
   std::ofstream(list) << "Run/one 13 1\nBow/two 3 0\n";
   for (const char* frames : {"2", "11"}) {
-    const fs::path net = small_run(folder, std::string("net") + frames,
-                                   std::string("--iterations 0 --frames ") + frames);
+    const fs::path net =
+        small_run(folder, std::string("net") + frames, std::string("--iterations 0 --frames ") + frames);
     const fs::path out = folder / (std::string("flow") + frames);
-    const Result result = flow({"--weights", net.string(), "--data", list.string(), "--data-root",
-                                (folder / "videos").string(), "--out", out.string(), "--format", "flo,jpg", "--quality",
-                                "100", "--threads", "1"});
+    const Result result =
+        flow({"--weights", net.string(), "--data", list.string(), "--data-root", (folder / "videos").string(),
+              "--out", out.string(), "--format", "flo,jpg", "--quality", "100", "--threads", "1"});
     INFO(result.err);
     REQUIRE(result.code == 0);
     const Stored pairs = stored(list, out);

@@ -31,10 +31,11 @@ const fs::path& clips() {
 }
 
 Arguments tiny(const std::string& stream) {
-  return join(words("--height 64 --width 64 --resize-height 0 --resize-width 0 --batch 2 --channels 0.05 "
-                    "--motion-channels 0.05 --flows 2 --threads 1 --loader-threads 1 --seed 5 --learning-rate 1e-9"),
-              {"--stream", stream, "--data", (clips() / "trainlist01.txt").string(), "--validation",
-               (clips() / "testlist01.txt").string()});
+  return join(
+      words("--height 64 --width 64 --resize-height 0 --resize-width 0 --batch 2 --channels 0.05 "
+            "--motion-channels 0.05 --flows 2 --threads 1 --loader-threads 1 --seed 5 --learning-rate 1e-9"),
+      {"--stream", stream, "--data", (clips() / "trainlist01.txt").string(), "--validation",
+       (clips() / "testlist01.txt").string()});
 }
 
 Result train_stream(const Arguments& arguments) { return Process("twostream-train", arguments).wait(); }
@@ -63,7 +64,8 @@ TEST_CASE("each stream trains, validates and records what it is") {
     const SafetensorsReader file(resolve_weights(run));
     CHECK(file.has(stream == "spatial" ? "spatial.conv1_1.weight" : "temporal.conv1_1.weight"));
     CHECK(file.has("motionnet.conv1.weight") == (stream != "spatial"));
-    const json spec = json::parse(file.metadata().at(stream == "spatial" ? "stream.spatial" : "stream.temporal"));
+    const json spec =
+        json::parse(file.metadata().at(stream == "spatial" ? "stream.spatial" : "stream.temporal"));
     CHECK(spec.at("classes") == json({"down", "up"}));
     CHECK_THAT(spec.at("provenance").get<std::string>(), Contains("trainlist01.txt"));
   }
@@ -71,7 +73,8 @@ TEST_CASE("each stream trains, validates and records what it is") {
 
 TEST_CASE("a stream's run that was stopped ends as one that was not, dropout and labels too") {
   const TemporaryFolder folder;
-  const Arguments run = join(tiny("stacked-c"), words("--accumulate 2 --checkpoint-every 2 --validate-every 0"));
+  const Arguments run =
+      join(tiny("stacked-c"), words("--accumulate 2 --checkpoint-every 2 --validate-every 0"));
   const fs::path whole = folder / "whole", parts = folder / "parts";
   REQUIRE(train_stream(with_out(join(run, words("--iterations 4")), whole)).code == 0);
   REQUIRE(train_stream(with_out(join(run, words("--iterations 2")), parts)).code == 0);
@@ -85,7 +88,8 @@ TEST_CASE("stacked-a leaves MotionNet as it began, and --freeze what it names") 
   const TemporaryFolder folder;
   const fs::path run = folder / "run";
   const Result result = train_stream(with_out(
-      join(tiny("stacked-a"), words("--iterations 2 --checkpoint-every 1 --learning-rate 1e-6 --freeze temporal.conv1*")),
+      join(tiny("stacked-a"),
+           words("--iterations 2 --checkpoint-every 1 --learning-rate 1e-6 --freeze temporal.conv1*")),
       run));
   INFO(result.err);
   REQUIRE(result.code == 0);
@@ -110,7 +114,8 @@ TEST_CASE("a stream that diverges stops and names the cure, or restarts with sma
   CHECK_THAT(one.err, Contains("--warmup") && Contains("--on-diverge restart"));
 
   // No rate that is a tenth of a thousandth of that helps: it gives up, and says how often it tried.
-  const Result two = train_stream(with_out(join(run, words("--learning-rate 1e20 --on-diverge restart")), restarted));
+  const Result two =
+      train_stream(with_out(join(run, words("--learning-rate 1e20 --on-diverge restart")), restarted));
   CHECK(two.code == 5);
   CHECK_THAT(two.err, Contains("Restart 3 of 3"));
   const json restarts = json::parse(bytes_of(restarted / "restarts.json"));
