@@ -18,9 +18,12 @@
 #include "apps/support/program.h"
 #include "bench/peaks.h"
 #include "bench/rows.h"
+#include "core/add.h"
+#include "core/error.h"
 #include "core/libraries.h"
 #include "core/session.h"
 #include "losses/softmax_cross_entropy.h"
+#include "nets/motion_loss.h"
 #include "optim/update.h"
 
 namespace millrace {
@@ -32,7 +35,7 @@ struct Arguments {
   std::string stream = "temporal", device = "cpu", precision = "fp32", kernels = "heuristic", peaks = "auto";
   int64_t batch = 1, size = 224, flows = 10, classes = 101, threads = 0, repeats = 10;
   double channels = 1;
-  bool training = false, json = false, nodes = false;
+  bool training = false, joint = false, json = false, nodes = false;
 };
 
 StreamSpec spec_of(const Arguments& a) {
@@ -53,8 +56,9 @@ Graph graph_of(const Arguments& a, const StreamSpec& spec, ParamStore& params) {
     return g;
   }
   const StreamTraining training{.dropout_at = g.input("dropout_at", Spec{{2}, Dtype::i64})};
-  const Value logits = stream(g, params, clip, spec, training).logits;
-  const Value loss = softmax_cross_entropy(g, logits, g.input("labels", Spec{{a.batch}, Dtype::i32})).loss;
+  const StreamValues values = stream(g, params, clip, spec, training);
+  Value loss = softmax_cross_entropy(g, values.logits, g.input("labels", Spec{{a.batch}, Dtype::i32})).loss;
+  if (a.joint) loss = add(g, loss, motion_loss(g, values.images, *values.flows, {.frames = a.flows + 1}).loss);
   g.output("loss", loss);
   train_step(g, loss, params.layout(), {.kind = OptimizerKind::sgd, .weight_decay = 5e-4});
   return g;
@@ -107,6 +111,7 @@ class Bench {
     const double seconds = median(whole_);
     std::cout << json{{"work", a_.training ? "training" : "inference"},
                       {"stream", a_.stream},
+                      {"joint", a_.joint},
                       {"batch", a_.batch},
                       {"size", a_.size},
                       {"channels", a_.channels},
@@ -171,6 +176,8 @@ class Bench {
 };
 
 int run(const Arguments& a) {
+  if (a.joint && (a.stream != "stacked" || !a.training))
+    fail(ErrorKind::usage, {"--joint", "--stream stacked --training with it", "--stream " + a.stream, ""});
   set_threads(a.threads);
   Bench bench(a);
   bench.run();
@@ -182,6 +189,7 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_option("--stream", a.stream, "spatial, temporal or stacked")
       ->check(CLI::IsMember({"spatial", "temporal", "stacked"}));
   app.add_flag("--training", a.training, "a training step in place of inference");
+  app.add_flag("--joint", a.joint, "with --stream stacked --training: MotionNet's own losses beside the action's");
   app.add_option("--batch", a.batch, "clips a step")->check(CLI::PositiveNumber);
   app.add_option("--size", a.size, "height and width, a multiple of 32");
   app.add_option("--flows", a.flows, "of a clip");

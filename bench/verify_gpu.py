@@ -21,7 +21,7 @@ from verify_report import markdown
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEERS = ROOT / "bench" / "peers" / "peers.py"
-PARTS = ("build", "tests", "kernels", "step", "peers", "sanitize")
+PARTS = ("build", "tests", "kernels", "step", "streams", "peers", "sanitize")
 NO_DEVICE = 4
 ROUNDS = 3
 FORMS = ("eager", "captured", "compiled", "compiled-captured")
@@ -41,6 +41,13 @@ STEPS = {
     "bf16, not captured": "--precision bf16 --no-capture",
     "tf32": "--precision tf32",
     "fp32": "--precision fp32",
+}
+# Of recognition: name -> options of bench_stream.
+STREAMS = {
+    "joint": "--stream stacked --training --joint --batch 16",
+    "stacked 250": "--stream stacked --batch 250",
+    "spatial 250": "--stream spatial --batch 250",
+    "stacked 1": "--stream stacked --batch 1",
 }
 SMALL_PEER = "--batch 1 --frames 3 --size 64 --channels 0.0625 --warmup 1 --steps 2"
 
@@ -198,6 +205,18 @@ class Run:
         if self.rehearsal:
             wanted = {"fp32": wanted["fp32"]}
         return self.each("step", wanted, lambda name, job: self.bench_step(*job))
+
+    def bench_stream(self, arguments):
+        size = ["--size", 64, "--channels", 0.05, "--flows", 2, "--batch", 1, "--repeats", 1] if self.rehearsal else \
+            ["--precision", "bf16", "--kernels", "measure", "--repeats", 30]
+        options = [*shlex.split(arguments), *size, "--json"]
+        status, text = self.program("bench_stream", "--device", self.o.device, *options)
+        if status != 0:
+            raise RuntimeError(f"bench_stream {arguments} ended with {status}; log.txt says why")
+        return json.loads(text.strip().splitlines()[-1])
+
+    def part_streams(self):
+        return self.each("streams", STREAMS, lambda name, arguments: self.bench_stream(arguments))
 
     def each(self, part, wanted, function):
         """Results kept one by one; those that an earlier call has are not made again"""

@@ -4,7 +4,10 @@
 GOALS = {
     "G1": ("training step, batch 16, bf16", "ms", "<=", 5.8, 4.8, 2.77),
     "G2": ("training step, batch 16, tf32", "ms", "<=", 11, 9.0, 5.22),
+    "G3": ("MotionNet and temporal VGG16 trained jointly, batch 16, bf16", "ms", "<=", 11, 9.5, 5.92),
     "G4": ("MotionNet's flow, batch 64, bf16", "clips/s", ">=", 10000, 13000, 19580),
+    "G5": ("all three networks, 250 views, bf16", "clips/s", ">=", 4000, 5300, 7164),
+    "G6": ("temporal stream, one clip, bf16", "ms", "<=", 1.2, 0.8, None),
     "G7": ("losses of 5 scales, forward and backward", "µs", "<=", 80, 45, 19),
     "G8": ("Adam, 42.3 M parameters", "ms", "<=", 0.33, 0.30, 0.276),
     "G9": ("PyTorch eager, bf16 / millrace", "times", ">=", 1.8, 2.3, None),
@@ -43,9 +46,13 @@ def measured(results):
     kinds = {kind["name"]: kind for kind in bf16.get("kinds", [])}
     convs, nodes = kinds.get("conv", {}), bf16.get("sum_of_nodes")
     rest = sum(k["seconds"] for name, k in kinds.items() if name not in ("conv", "optimizer")) if kinds else None
+    streams = parts.get("streams", {}).get("done", {})
+    stream = lambda name: streams.get(name, {}).get("seconds")
+    three = stream("stacked 250") + stream("spatial 250") if stream("stacked 250") and stream("spatial 250") else None
     scaled = lambda value, factor: None if value is None else value * factor
     values = {
         "G1": scaled(step("bf16"), 1e3), "G2": scaled(step("tf32"), 1e3), "G4": ratio(64, flow),
+        "G3": scaled(stream("joint"), 1e3), "G5": ratio(250, three), "G6": scaled(stream("stacked 1"), 1e3),
         "G7": scaled(loss, 1e6), "G8": scaled(adam, 1e3),
         "G9": ratio(seconds("step bf16").get("eager"), seconds("step bf16").get("millrace")),
         "G10": ratio(best("step bf16", graphs), seconds("step bf16").get("millrace")),

@@ -67,6 +67,13 @@ has out/results.md "| kernels | ok |"
 has out/VERIFIED "adam.cu"
 cmp -s out/VERIFIED source/cuda/VERIFIED || wrong "the ledger is not in cuda/"
 source/bench/verify_gpu --changed >changed || wrong "--changed after all kernels were verified: $(cat changed)"
+# Streams of recognition.
+program build/bin/bench_stream <<<'echo "{\"seconds\": 0.025}"'
+verify 0 --parts streams
+has out/results.md "bf16 | <= 11 ms | 9.5 | 5.92 | 25 ms | missed |"
+has out/results.md "| >= 4000 clips/s | 5300 | 7164 | 5000 clips/s | must |"
+
+# What the ledger says of a kernel that was changed since.
 echo "// changed" >>source/cuda/adam.cu
 status=0
 source/bench/verify_gpu --changed >changed || status=$?
