@@ -58,7 +58,8 @@ Graph graph_of(const Arguments& a, const StreamSpec& spec, ParamStore& params) {
   const StreamTraining training{.dropout_at = g.input("dropout_at", Spec{{2}, Dtype::i64})};
   const StreamValues values = stream(g, params, clip, spec, training);
   Value loss = softmax_cross_entropy(g, values.logits, g.input("labels", Spec{{a.batch}, Dtype::i32})).loss;
-  if (a.joint) loss = add(g, loss, motion_loss(g, values.images, *values.flows, {.frames = a.flows + 1}).loss);
+  if (a.joint)
+    loss = add(g, loss, motion_loss(g, values.images, *values.flows, {.frames = a.flows + 1}).loss);
   g.output("loss", loss);
   train_step(g, loss, params.layout(), {.kind = OptimizerKind::sgd, .weight_decay = 5e-4});
   return g;
@@ -189,7 +190,8 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_option("--stream", a.stream, "spatial, temporal or stacked")
       ->check(CLI::IsMember({"spatial", "temporal", "stacked"}));
   app.add_flag("--training", a.training, "a training step in place of inference");
-  app.add_flag("--joint", a.joint, "with --stream stacked --training: MotionNet's own losses beside the action's");
+  app.add_flag("--joint", a.joint,
+               "with --stream stacked --training: MotionNet's own losses beside the action's");
   app.add_option("--batch", a.batch, "clips a step")->check(CLI::PositiveNumber);
   app.add_option("--size", a.size, "height and width, a multiple of 32");
   app.add_option("--flows", a.flows, "of a clip");
