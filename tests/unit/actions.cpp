@@ -164,7 +164,7 @@ int64_t largest_difference(const Image& a, const Image& b) {
 
 }  // namespace
 
-TEST_CASE("no single frame tells the motion: not the first, a middle or the last; the flow does") {
+TEST_CASE("no single frame tells the motion, not the first, a middle or the last, but the flow does") {
   constexpr int64_t kClasses = 7, kTrain = 420, kTest = 280;
   const ActionSource train(small(ActionKind::motion, kClasses, kTrain)),
       test(small(ActionKind::motion, kClasses, kTest, "test"));

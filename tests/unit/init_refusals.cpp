@@ -120,7 +120,7 @@ TEST_CASE("weights that were trained on other numbers are taken, and it is told"
              Contains("up to 20 pixels, this stream's is up to 15"));
 }
 
-TEST_CASE("--init FILE and --init PART=FILE") {
+TEST_CASE("the forms of --init, FILE and PART=FILE") {
   const TemporaryFolder folder;
   CHECK(parse_init("a/b.safetensors").part.empty());
   CHECK(parse_init("a/b.safetensors").path == "a/b.safetensors");
