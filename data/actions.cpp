@@ -184,7 +184,7 @@ std::string ActionSource::name(int64_t item) const {
 ActionScene ActionSource::scene(int64_t item) const {
   const std::string stream = fmt::format("actions.{}.{}", action_kind_name(options_.kind), options_.split);
   Draws draws(random_stream(options_.seed, stream), item);
-  const ActionClass& c = classes_of(options_)[static_cast<size_t>(*label(item))];
+  const ActionClass c = classes_of(options_)[static_cast<size_t>(*label(item))];
   const int64_t any_motion = draws.below(kMotions), any_family = draws.below(kFamilies);
   return draw_scene(draws, c.motion < 0 ? any_motion : c.motion, c.family < 0 ? any_family : c.family,
                     options_.size);
