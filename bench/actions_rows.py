@@ -21,7 +21,8 @@ CLASSES = {"motion": 4, "pair": 9}
 STEPS = {
     "synthetic motion": 600,
     "synthetic stacked": 400,
-    "synthetic spatial": 600,
+    "motion spatial": 600,
+    "pair spatial": 2500,  # after 600 it knows none of the patterns yet
     "fights motion": 1500,
     "fights stacked": 800,
     "fights temporal": 800,
@@ -66,7 +67,7 @@ def synthetic_stream(lab, kind, stream, seed):
     if stream == "spatial":
         clips = lab.clips(kind, seed, CLASSES[kind])
         run = lab.train("twostream-train", name, "--stream", "spatial", "--data", clips / "trainlist01.txt",
-                        *SPATIAL, *ADAM, *common, iterations=STEPS["synthetic spatial"])
+                        *SPATIAL, *ADAM, *common, iterations=STEPS[f"{kind} spatial"])
     else:
         clips, motionnet = synthetic_motionnet(lab, kind, seed)
         run = lab.train("twostream-train", name, "--stream", stream, "--data", clips / "trainlist01.txt", "--init",
@@ -86,7 +87,7 @@ def synthetic_row(kind, stream, seed):
         stages = [f"runs/{name}", f"scores/{name}"]
         if stream != "spatial":
             stages.insert(0, f"runs/{kind}-{seed}-motionnet")
-        steps = STEPS["synthetic spatial" if stream == "spatial" else "synthetic stacked"]
+        steps = STEPS[f"{kind} spatial" if stream == "spatial" else "synthetic stacked"]
         return measured(lab, result, stages, steps)
 
     return make
