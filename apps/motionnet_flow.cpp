@@ -3,7 +3,6 @@
 
 #include "apps/flow/program.h"
 #include "apps/flow/settings.h"
-#include "apps/support/backends.h"
 #include "apps/support/program.h"
 
 namespace millrace {
@@ -82,17 +81,7 @@ void declare(CLI::App& app, FlowSettings& s) {
                  "flow_%05d.png, kitti_%05d.png or jpg pairs (for several videos, <name>/ in it)")
       ->group("Error");
   app.add_option("--epe-border", s.border, "pixels at each edge left out of the errors")->group("Error");
-  app.add_option("--threads", s.threads, "of computation; 0: one a core")->group("Machine");
-  app.add_option("--device", s.device, kDeviceHelp)->group("Machine");
-  app.add_option("--precision", s.precision, kPrecisionHelp)->group("Machine");
-  app.add_flag("--wait-for-nodes", s.wait_for_nodes, kWaitForNodesHelp)->group("Machine");
-  app.add_flag("--capture,!--no-capture", s.capture, kCaptureHelp)->group("Machine");
-  app.add_option("--kernels", s.kernels,
-                 "heuristic: by rules; measure: the fastest, timed before the first step")
-      ->group("Machine");
-  app.add_option("--kernel-cache", s.kernel_cache,
-                 "a file of kernels that were measured: used first, and added to by --kernels measure")
-      ->group("Machine");
+  add_flags(app, machine_flags(s, "Machine"));
 }
 
 int run(FlowSettings& settings) {

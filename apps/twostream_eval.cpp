@@ -4,7 +4,6 @@
 
 #include "apps/actions/evaluate.h"
 #include "apps/actions/fuse_command.h"
-#include "apps/support/backends.h"
 #include "apps/support/program.h"
 
 namespace millrace {
@@ -94,18 +93,8 @@ void declare_machine(CLI::App& app, EvalSettings& s) {
   const char* group = "Machine";
   app.add_option("--batch", s.batch, "views that a network takes at once; 0: 10 on a CPU, 50 on a GPU")
       ->group(group);
-  app.add_option("--threads", s.threads, "of computation; 0: one a core")->group(group);
   app.add_option("--loader-threads", s.loader_threads, "of decoding and cropping")->group(group);
-  app.add_option("--device", s.device, kDeviceHelp)->group(group);
-  app.add_option("--precision", s.precision, kPrecisionHelp)->group(group);
-  app.add_flag("--wait-for-nodes", s.wait_for_nodes, kWaitForNodesHelp)->group(group);
-  app.add_flag("--capture,!--no-capture", s.capture, kCaptureHelp)->group(group);
-  app.add_option("--kernels", s.kernels,
-                 "heuristic: by rules; measure: the fastest, timed before the first step")
-      ->group(group);
-  app.add_option("--kernel-cache", s.kernel_cache,
-                 "a file of kernels that were measured: used first, and added to by --kernels measure")
-      ->group(group);
+  add_flags(app, machine_flags(s, group));
 }
 
 void declare(CLI::App& app, EvalSettings& s) {

@@ -3,7 +3,6 @@
 
 #include "apps/actions/predict.h"
 #include "apps/actions/predict_settings.h"
-#include "apps/support/backends.h"
 #include "apps/support/program.h"
 
 namespace millrace {
@@ -76,17 +75,7 @@ void declare_machine(CLI::App& app, PredictSettings& s) {
   app.add_option("--batch", s.batch,
                  "views that one pass of a network takes; 0: all of a video, at most 10, on a GPU 50")
       ->group(group);
-  app.add_option("--threads", s.threads, "of computation; 0: one a core")->group(group);
-  app.add_option("--device", s.device, kDeviceHelp)->group(group);
-  app.add_option("--precision", s.precision, kPrecisionHelp)->group(group);
-  app.add_flag("--wait-for-nodes", s.wait_for_nodes, kWaitForNodesHelp)->group(group);
-  app.add_flag("--capture,!--no-capture", s.capture, kCaptureHelp)->group(group);
-  app.add_option("--kernels", s.kernels,
-                 "heuristic: by rules; measure: the fastest, timed before the first step")
-      ->group(group);
-  app.add_option("--kernel-cache", s.kernel_cache,
-                 "a file of kernels that were measured: used first, and added to by --kernels measure")
-      ->group(group);
+  add_flags(app, machine_flags(s, group));
 }
 
 int run(PredictSettings& settings) {

@@ -9,9 +9,9 @@
 #include <numeric>
 #include <unordered_map>
 
-#include "apps/actions/csv.h"
 #include "apps/support/text.h"
 #include "core/error.h"
+#include "data/csv.h"
 
 namespace millrace {
 namespace {

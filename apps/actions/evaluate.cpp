@@ -9,7 +9,6 @@
 
 #include "apps/actions/evaluate_report.h"
 #include "apps/actions/shared_flow.h"
-#include "apps/motionnet/train_config.h"
 #include "apps/support/program.h"
 #include "apps/support/text.h"
 #include "core/error.h"
@@ -30,14 +29,6 @@ std::string full_path(const std::string& path) {
   std::error_code error;
   const fs::path full = fs::weakly_canonical(path, error);
   return error ? path : full.string();
-}
-
-TrainConfig kernel_config(const EvalSettings& s) {
-  TrainConfig config;
-  config.precision = s.precision;
-  config.kernels = s.kernels;
-  config.kernel_cache = s.kernel_cache;
-  return config;
 }
 
 std::string numbered(const std::string& what, int64_t split, int64_t splits) {
@@ -138,7 +129,7 @@ void Evaluation::use_networks(int64_t split) {
   if (same) return;
   networks_.clear();
   if (!device_) device_ = make_device(s_.device);
-  if (!kernels_) kernels_ = std::make_unique<KernelSettings>(kernel_config(s_), std::nullopt);
+  if (!kernels_) kernels_ = std::make_unique<KernelSettings>(s_, std::nullopt);
   const int64_t batch = s_.batch > 0 ? s_.batch : device_->name() == "cpu" ? kCpuBatch : kGpuBatch;
   for (const EvalStream& stream : streams_) {
     const StreamWeights& weights = stream.of(split);

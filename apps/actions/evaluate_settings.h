@@ -8,10 +8,11 @@
 
 #include "apps/actions/accuracy.h"
 #include "apps/actions/fusion.h"
+#include "apps/support/machine.h"
 
 namespace millrace {
 
-struct EvalSettings {
+struct EvalSettings : MachineConfig {
   std::vector<std::string> weights;  // of a stream or of two; of each one for all splits or one a split
   std::vector<std::string> data;     // one a split
   std::string data_root, flow, classes, label_base = "auto";
@@ -25,9 +26,7 @@ struct EvalSettings {
   bool overwrite = false, json = false;
 
   int64_t batch = 0;  // views of one run of a network; 0: default_batch()
-  int64_t threads = 0, loader_threads = 1;
-  std::string device = "auto", precision = "fp32", kernels = "heuristic", kernel_cache;
-  bool wait_for_nodes = false, capture = true;
+  int64_t loader_threads = 1;
   std::string command;  // as it was typed, for the report
 
   bool skips_broken() const { return on_error == "skip"; }

@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "apps/actions/accuracy.h"
-#include "apps/actions/csv.h"
 #include "apps/actions/fusion.h"
 #include "apps/actions/report.h"
 #include "apps/actions/scores.h"
@@ -22,6 +21,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "data/csv.h"
 
 namespace millrace {
 namespace {

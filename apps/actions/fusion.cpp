@@ -10,10 +10,10 @@
 #include <unordered_map>
 #include <utility>
 
-#include "apps/actions/csv.h"
 #include "apps/support/text.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "data/csv.h"
 
 namespace millrace {
 namespace {

@@ -10,7 +10,6 @@
 #include <iostream>
 
 #include "apps/actions/strip.h"
-#include "apps/motionnet/train_config.h"
 #include "apps/support/opening.h"
 #include "apps/support/program.h"
 #include "apps/support/text.h"
@@ -24,14 +23,6 @@ namespace fs = std::filesystem;
 constexpr int64_t kStripCells = 6;
 // Decoded frames that are kept: of a video that is longer, parts of it at a time.
 constexpr int64_t kCacheBytes = int64_t{256} << 20;
-
-TrainConfig kernel_config(const PredictSettings& s) {
-  TrainConfig config;
-  config.precision = s.precision;
-  config.kernels = s.kernels;
-  config.kernel_cache = s.kernel_cache;
-  return config;
-}
 
 bool is_utf8_locale() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
@@ -91,7 +82,7 @@ struct PredictProgram::Outputs {
 PredictProgram::PredictProgram(const PredictSettings& settings)
     : s_(settings),
       device_(make_device(settings.device)),
-      kernels_(kernel_config(settings), std::nullopt),
+      kernels_(settings, std::nullopt),
       streams_(find_streams(settings.weights)),
       screen_(screen_of_stdout()) {
   find_rules();

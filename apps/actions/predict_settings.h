@@ -7,10 +7,11 @@
 #include <vector>
 
 #include "apps/actions/fusion.h"
+#include "apps/support/machine.h"
 
 namespace millrace {
 
-struct PredictSettings {
+struct PredictSettings : MachineConfig {
   std::vector<std::string> weights;  // one file or two
   std::vector<std::string> inputs;   // each as open_source takes it
   std::string flow;                  // folder of stored flow, for a temporal stream
@@ -24,9 +25,6 @@ struct PredictSettings {
   bool json = false;
 
   int64_t batch = 0;  // views that one pass of a network takes; 0: chosen
-  int64_t threads = 0;
-  std::string device = "auto", precision = "fp32", kernels = "heuristic", kernel_cache;
-  bool wait_for_nodes = false, capture = true;
 
   std::string views() const { return std::to_string(clips) + "x" + std::to_string(crops); }
 };

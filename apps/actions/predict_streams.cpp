@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "apps/actions/csv.h"
 #include "core/run_dir.h"
+#include "data/csv.h"
 
 namespace millrace {
 namespace {

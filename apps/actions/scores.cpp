@@ -7,9 +7,9 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "apps/actions/csv.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "data/csv.h"
 
 namespace millrace {
 namespace {

@@ -6,8 +6,8 @@
 #include <charconv>
 #include <cmath>
 
-#include "apps/actions/csv.h"
 #include "core/error.h"
+#include "data/csv.h"
 
 namespace millrace {
 namespace {

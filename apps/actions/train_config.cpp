@@ -162,7 +162,7 @@ OptionTable StreamTrainConfig::options() {
   OptionTable losses = loss_flags(*this);
   for (OptionSpec& option : losses) option.help += " (stacked-c)";
   append(table, losses);
-  append(table, machine_flags(*this));
+  append(table, run_flags(*this));
   append(
       table,
       {{"init", &init,

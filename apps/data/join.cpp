@@ -7,12 +7,12 @@
 #include <memory>
 #include <vector>
 
-#include "apps/actions/csv.h"
 #include "apps/actions/predict_streams.h"
 #include "apps/support/text.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/run_dir.h"
+#include "data/csv.h"
 
 namespace millrace {
 namespace {

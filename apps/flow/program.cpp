@@ -33,14 +33,6 @@ std::string full_path(const std::string& path) {
   return error ? path : full.string();
 }
 
-TrainConfig kernel_config(const FlowSettings& s) {
-  TrainConfig config;
-  config.precision = s.precision;
-  config.kernels = s.kernels;
-  config.kernel_cache = s.kernel_cache;
-  return config;
-}
-
 // What decides the flow of every video, and how it is written.
 json common_settings(const FlowSettings& s, const SafetensorsReader& weights) {
   std::vector<std::string> formats = s.formats;
@@ -51,7 +43,7 @@ json common_settings(const FlowSettings& s, const SafetensorsReader& weights) {
          {"every", s.every},
          {"height", s.height},
          {"width", s.width}};
-  if (s.precision != TrainConfig{}.precision) j["precision"] = s.precision;
+  if (s.precision != MachineConfig{}.precision) j["precision"] = s.precision;
   if (!s.truth.empty()) j["truth"] = full_path(s.truth);
   j["epe_border"] = s.border;
   if (s.has_format("png") || video_format(s)) {
@@ -74,7 +66,7 @@ FlowProgram::FlowProgram(const FlowSettings& settings)
       device_(make_device(settings.device)),
       weights_(resolve_weights(settings.weights)),
       net_(net_of_weights(weights_)),
-      kernels_(kernel_config(settings), std::nullopt) {
+      kernels_(settings, std::nullopt) {
   if (s_.height) check_network_extent("--height", s_.height, net_.kind);
   if (s_.width) check_network_extent("--width", s_.width, net_.kind);
   open_data();

@@ -6,20 +6,19 @@
 #include <string>
 #include <vector>
 
+#include "apps/support/machine.h"
 #include "data/flow_jpeg.h"
 
 namespace millrace {
 
-struct FlowSettings {
-  std::string weights, data_root, out, truth, device = "auto", precision = "fp32", kernels = "heuristic",
-                                              kernel_cache;
+struct FlowSettings : MachineConfig {
+  std::string weights, data_root, out, truth;
   std::vector<std::string> data, formats{"flo"};
-  int64_t height = 0, width = 0, threads = 0, border = 0, every = 1, quality = 95, fps = 25;
+  int64_t height = 0, width = 0, border = 0, every = 1, quality = 95, fps = 25;
   double max_flow = 0;
   std::optional<double> bound;          // of JPEG pairs; 20 where it is not given
   std::optional<std::string> rounding;  // round where it is not given
   bool skip_missing = false, native = false, side_by_side = false, overwrite = false, json = false;
-  bool wait_for_nodes = false, capture = true;
 
   bool has_format(const std::string& format) const;
   FlowByteMapping mapping() const;

@@ -51,7 +51,7 @@ OptionTable TrainConfig::options() {
   append(table, step_flags(*this));
   append(table, optimizer_flags(*this));
   append(table, loss_flags(*this));
-  append(table, machine_flags(*this));
+  append(table, run_flags(*this));
   append(table, {{"init", &init, "weights to start from: a .safetensors file, checkpoint or run", r}});
   append(table, output_flags(*this));
   append(table, {{"epe_border", &epe_border, "pixels at each edge left out of the end-point error", v}});

@@ -10,7 +10,7 @@
 
 namespace millrace {
 
-KernelSettings::KernelSettings(const RunConfig& config, const std::optional<std::filesystem::path>& run)
+KernelSettings::KernelSettings(const MachineConfig& config, const std::optional<std::filesystem::path>& run)
     : policy_(kernel_policy(config)), precision_(precision_of(config)) {
   std::filesystem::path file = run ? *run / kKernelsFile : std::filesystem::path(config.kernel_cache);
   if (!run) cache_ = file;

@@ -14,7 +14,7 @@ class KernelSettings {
  public:
   // `run`: the folder of a run to go on with. Its choices are taken, none from the cache. A cache that does
   // not exist is an empty one where it will be written, that is with --kernels measure, else ErrorKind::data.
-  KernelSettings(const RunConfig& config, const std::optional<std::filesystem::path>& run);
+  KernelSettings(const MachineConfig& config, const std::optional<std::filesystem::path>& run);
 
   // Valid as long as this object, which collects what is measured. Says, once, where the device has no such
   // precision.

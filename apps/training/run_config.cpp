@@ -7,7 +7,6 @@
 #include <cmath>
 #include <filesystem>
 
-#include "apps/support/backends.h"
 #include "core/error.h"
 #include "data/source.h"
 
@@ -86,20 +85,12 @@ OptionTable optimizer_flags(RunConfig& c) {
   };
 }
 
-OptionTable machine_flags(RunConfig& c) {
+OptionTable run_flags(RunConfig& c) {
   const char* r = "Run";
-  return {
-      {"seed", &c.seed, "of weights, data order and augmentation", r},
-      {"threads", &c.threads, "of computation; 0: one a core", r},
-      {"loader_threads", &c.loader_threads, "of reading and decoding", r},
-      {"device", &c.device, kDeviceHelp, r},
-      {"precision", &c.precision, kPrecisionHelp, r},
-      {"wait_for_nodes", &c.wait_for_nodes, kWaitForNodesHelp, r},
-      {"capture", &c.capture, kCaptureHelp, r},
-      {"kernels", &c.kernels, "heuristic: by rules; measure: the fastest, timed before the first step", r},
-      {"kernel_cache", &c.kernel_cache,
-       "a file of kernels that were measured: used first, and added to by --kernels measure", r},
-  };
+  OptionTable table = {{"seed", &c.seed, "of weights, data order and augmentation", r},
+                       {"loader_threads", &c.loader_threads, "of reading and decoding", r}};
+  append(table, machine_flags(c, r));
+  return table;
 }
 
 OptionTable output_flags(RunConfig& c) {
@@ -253,7 +244,7 @@ ScheduleOptions schedule_options(const RunConfig& c) {
   return {.base = c.learning_rate, .factor = c.lr_factor, .steps = c.lr_steps, .warmup = c.warmup};
 }
 
-KernelPolicy kernel_policy(const RunConfig& c) {
+KernelPolicy kernel_policy(const MachineConfig& c) {
   if (c.kernels == "heuristic") return KernelPolicy::heuristic;
   if (c.kernels == "measure") return KernelPolicy::measure;
   fail(ErrorKind::usage, {"--kernels", "heuristic or measure", "'" + c.kernels + "'", ""});
@@ -266,6 +257,6 @@ GeometryOptions geometry_options(const RunConfig& c) {
           .mirror = c.mirror};
 }
 
-Precision precision_of(const RunConfig& c) { return parse_precision(c.precision, "--precision"); }
+Precision precision_of(const MachineConfig& c) { return parse_precision(c.precision, "--precision"); }
 
 }  // namespace millrace

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/support/options.h"
+#include "apps/support/machine.h"
 #include "core/plan.h"
 #include "data/loader.h"
 #include "optim/schedule.h"
@@ -14,7 +14,7 @@
 namespace millrace {
 
 // Defaults are those of motionnet-train's preset `small`; programs set their own.
-struct RunConfig {
+struct RunConfig : MachineConfig {
   virtual ~RunConfig() = default;
   // All options of the program, these among them.
   virtual OptionTable options() = 0;
@@ -42,10 +42,7 @@ struct RunConfig {
   int64_t clips_per_video = 4;
   bool shuffle = true;
 
-  int64_t seed = 1, threads = 0, loader_threads = 2;
-  std::string device = "auto", precision = "fp32";
-  bool wait_for_nodes = false, capture = true;
-  std::string kernels = "heuristic", kernel_cache;
+  int64_t seed = 1, loader_threads = 2;
 
   int64_t checkpoint_every = 500, keep_checkpoints = 3, validate_every = 250, pictures_every = 250;
   int64_t validation_clips = 32;
@@ -62,8 +59,8 @@ OptionTable list_flags(RunConfig& config);      // where lists find their files
 OptionTable geometry_flags(RunConfig& config);  // from a frame to the network's input
 OptionTable step_flags(RunConfig& config);      // batch and accumulation
 OptionTable optimizer_flags(RunConfig& config);
-OptionTable machine_flags(RunConfig& config);  // seed, threads, device, kernels
-OptionTable output_flags(RunConfig& config);   // checkpoints and validation
+OptionTable run_flags(RunConfig& config);     // seed, threads, device, kernels
+OptionTable output_flags(RunConfig& config);  // checkpoints and validation
 void append(OptionTable& table, OptionTable more);
 // The path of a file, a folder or the data in full: "synthetic:" stays, and the "hmdb51:" before a path.
 void make_path_absolute(std::string& path);
@@ -84,7 +81,7 @@ void check_run_config(const RunConfig& config);
 OptimizerOptions optimizer_options(const RunConfig& config);
 ScheduleOptions schedule_options(const RunConfig& config);
 GeometryOptions geometry_options(const RunConfig& config);
-KernelPolicy kernel_policy(const RunConfig& config);
-Precision precision_of(const RunConfig& config);
+KernelPolicy kernel_policy(const MachineConfig& config);
+Precision precision_of(const MachineConfig& config);
 
 }  // namespace millrace

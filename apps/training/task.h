@@ -51,7 +51,6 @@ class TrainingTask {
 
   // Options as they were given; what is written to config.toml.
   virtual RunConfig& config() = 0;
-  const RunConfig& config() const { return const_cast<TrainingTask*>(this)->config(); }
   // One line: which net.
   virtual std::string net_text() const = 0;
   // One sentence for the log: how much there is to train and to validate on.
