@@ -11,7 +11,8 @@ OptionTable machine_flags(MachineConfig& c, const char* group) {
       {"precision", &c.precision, kPrecisionHelp, group},
       {"wait_for_nodes", &c.wait_for_nodes, kWaitForNodesHelp, group},
       {"capture", &c.capture, kCaptureHelp, group},
-      {"kernels", &c.kernels, "heuristic: by rules; measure: the fastest, timed before the first step", group},
+      {"kernels", &c.kernels, "heuristic: by rules; measure: the fastest, timed before the first step",
+       group},
       {"kernel_cache", &c.kernel_cache,
        "a file of kernels that were measured: used first, and added to by --kernels measure", group},
   };
