@@ -1,26 +1,13 @@
 #include "apps/actions/predict_views.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
+#include "apps/actions/view_batches.h"
 #include "data/flow_jpeg.h"
 
 namespace millrace {
 namespace {
-
-// Equal ones once, with the number of times.
-template <class T> std::vector<std::pair<T, int64_t>> counted_once(const std::vector<T>& all) {
-  std::vector<std::pair<T, int64_t>> once;
-  for (const T& one : all) {
-    const auto found = std::find_if(once.begin(), once.end(), [&](const auto& o) { return o.first == one; });
-    if (found == once.end())
-      once.emplace_back(one, 1);
-    else
-      ++found->second;
-  }
-  return once;
-}
 
 // Where view_crops has the whole frames' centre.
 size_t centre_of(int64_t crops) { return crops >= 5 ? 2 : 0; }
@@ -61,16 +48,15 @@ std::vector<ViewRunner::Clip> ViewRunner::clips_of(const FrameWindow& window, in
     const StreamSpec& spec = streams_[s].spec;
     // Between n frames there are n - 1 flows.
     const int64_t length = window.frames() - (spec.kind == StreamKind::temporal ? 1 : 0);
-    const auto once =
-        counted_once(clip_starts(std::max<int64_t>(1, length), clip_frames(spec), options_.clips));
-    const auto count = static_cast<int64_t>(once.size());
+    const VideoPlan plan = plan_clips(std::max<int64_t>(1, length), clip_frames(spec), options_.clips);
+    const auto count = static_cast<int64_t>(plan.starts.size());
     for (int64_t k = 0; k < count; ++k) {
-      const auto& [start, times] = once[static_cast<size_t>(k)];
       // The k-th of n is one of m that are spread evenly when it is the first of its m-th part.
       const bool picture = s + 1 == streams_.size() && k * pictures / count != (k - 1) * pictures / count;
       clips.push_back({.stream = s,
-                       .first = window.first + start,
-                       .share = static_cast<double>(times) / static_cast<double>(options_.clips),
+                       .first = window.first + plan.starts[static_cast<size_t>(k)],
+                       .share = static_cast<double>(plan.clip_weights[static_cast<size_t>(k)]) /
+                                static_cast<double>(options_.clips),
                        .picture = pictures > 0 && (picture || (k == 0 && s + 1 == streams_.size()))});
     }
   }
@@ -101,7 +87,7 @@ void ViewRunner::add_clip(const Footage& footage, const Clip& clip, const std::s
   const auto crops = view_crops(options_.crops, frames.front()->size(),
                                 ViewOptions{.resize = spec.resize, .network = spec.input});
   const ClipGeometry centre = crops[centre_of(options_.crops)];
-  for (const auto& [geometry, times] : counted_once(crops)) {
+  for (const auto& [geometry, times] : distinct_inputs(crops)) {
     const size_t at = batch.clips.size();
     batch.clips.resize(at + static_cast<size_t>(recognizer.clip_bytes()));
     write_clip(geometry, frames, scratch_, batch.clips.data() + at);

@@ -187,7 +187,7 @@ TEST_CASE("evaluation: a disk that is full from the n-th change on is told, and 
   const std::string views = "--clips 2 --crops 1";
   evaluate(weights, folder / "videos", folder / "whole", views);
   const std::string whole = bytes_of(folder / "whole/scores.csv");
-#ifdef __SANITIZE_ADDRESS__
+#ifdef MILLRACE_SANITIZED_PROGRAMS
   constexpr int kStride = 7;
 #else
   constexpr int kStride = 2;

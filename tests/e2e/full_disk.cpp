@@ -20,7 +20,7 @@ namespace {
 using Arguments = std::vector<std::string>;
 
 // The sanitizers make a run ten times slower; there one change of so many is tried.
-#ifdef __SANITIZE_ADDRESS__
+#ifdef MILLRACE_SANITIZED_PROGRAMS
 constexpr int kStride = 7;
 #else
 constexpr int kStride = 1;

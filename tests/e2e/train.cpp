@@ -231,7 +231,7 @@ TEST_CASE("flag --plan shows the paper's net and allocates nothing") {
   REQUIRE(result.code == 0);
   for (const char* part : {"motionnet/conv1/conv2d", "kernel", "MFLOP", "arena", "f32(16,224,224,33)"})
     CHECK_THAT(result.out, Contains(part));
-#ifndef __SANITIZE_ADDRESS__
+#ifndef MILLRACE_SANITIZED_PROGRAMS
   CHECK(result.peak_kib < 200 * 1024);
 #endif
   CHECK(result.err.empty());

@@ -86,14 +86,16 @@ struct Worst {
   std::string where;
   int64_t compared = 0;
 
-  void compare(double got, double want, const std::string& place) {
+  // Put into words only where it is the worst: tensors have millions of elements.
+  void compare(double got, double want, const char* what, size_t number, size_t element) {
     ++compared;
     scale = std::max(scale, std::abs(want));
     const double e = std::abs(got - want);
     if (!(e <= error)) {  // a NaN becomes the worst and stays
       if (!std::isnan(error)) {
         error = e;
-        where = fmt::format("{}: got {:.9g}, expected {:.9g}", place, got, want);
+        where =
+            fmt::format("{} {} element {}: got {:.9g}, expected {:.9g}", what, number, element, got, want);
       }
     }
   }
@@ -293,7 +295,7 @@ Complaints gradient(const Case& test) {
       set_input(f, input_name(i), inputs[i]);
       const double below = loss(f, r);
       inputs[i][e] = x;
-      worst.compare(analytic[e], (above - below) / (2 * kStep), fmt::format("input {} element {}", i, e));
+      worst.compare(analytic[e], (above - below) / (2 * kStep), "input", i, e);
     }
     set_input(f, input_name(i), inputs[i]);
   }
@@ -334,7 +336,7 @@ Complaints compare(const Case& test, const Kernel& kernel, const Run& run, const
       const double want = reference.out[o][e];
       const double raw = run.out[o][e];
       const double got = run.dtypes[o] == Dtype::bf16 ? without_rounding(raw, want) : raw;
-      worst.compare(got, want, fmt::format("output {} element {}", o, e));
+      worst.compare(got, want, "output", o, e);
     }
     if (worst.compared == 0) complaints.push_back("nothing was compared");
     if (!(worst.error <= tolerance * worst.scale)) {

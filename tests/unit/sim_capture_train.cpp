@@ -13,7 +13,7 @@
 namespace millrace {
 namespace {
 
-constexpr int64_t kBatch = 2, kSize = 32, kFrames = 2, kSteps = 6;
+constexpr int64_t kBatch = 2, kSize = 16, kFrames = 2, kSteps = 6;
 constexpr MetricsRing kRing{.rows = 5, .columns = 16};
 
 struct Setting {
