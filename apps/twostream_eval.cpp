@@ -71,7 +71,7 @@ void declare_protocol(CLI::App& app, EvalSettings& s) {
   app.add_flag(
          "--share-flow", s.share_flow,
          "of a stacked stream: MotionNet runs once a clip and mirroring, on the whole frame, instead of on "
-         "each crop; faster, and not quite the same scores")
+         "each crop; faster with 5 or 10 crops, and not quite the same scores")
       ->group(group);
   app.add_option(
          "--fusion", s.fusion,

@@ -98,6 +98,13 @@ def page(rows, results):
             text += [*summary, ""]
         notes = [f"- `{row.name}`: {results[row.name]['text']}" for row in members
                  if group == "full" and row.name in results]
+        shares = next((results[row.name]["of_zero_flow"] for row in members
+                       if "of_zero_flow" in results.get(row.name, {})), None)
+        if shares:
+            notes.append(f"- MotionNet, after learning without labels, has on clips held out of training "
+                         f"{shares['loss']:.3f} of zero flow's loss; at the finest level {shares['pixel2']:.3f} of its "
+                         f"photometric and {shares['ssim2']:.3f} of its SSIM term. Near 1 the flow is a feature of "
+                         "motion more than a measure of it.")
         if notes:
             text += [*notes, ""]
         text += ["Commands, as `bench/actions` ran them:", "", *commands(members, results), ""]

@@ -173,17 +173,25 @@ def imported(lab, trunk):
     return path
 
 
+def flow_quality(run):
+    """MotionNet's losses on its held-out clips, as shares of zero flow's."""
+    seen = json.loads((run / "result.json").read_text(encoding="utf-8"))["validation"]
+    return {term: seen[term] / seen["zero_flow"][term] for term in ("loss", "pixel2", "ssim2")}
+
+
 def fights_row(stream, seed):
     def make(lab):
         name, result = fights_scores(lab, stream, seed)
         stages = [f"runs/{name}", f"scores/{name}"]
+        more = {}
         if stream != "spatial":
             stages.insert(0, "runs/fights-motionnet")
+            more["of_zero_flow"] = flow_quality(fights_motionnet(lab))
         if stream == "two-stage":
             stages.insert(1, "flow/fights-trainlist01")
             stages.insert(2, "flow/fights-testlist01")
         steps = {"spatial": "fights spatial", "two-stage": "fights temporal"}.get(stream, "fights stacked")
-        return measured(lab, result, stages, STEPS[steps])
+        return measured(lab, result, stages, STEPS[steps], **more)
 
     return make
 

@@ -35,7 +35,9 @@ elif name == "twostream-eval":
     (out / "metrics.json").write_text(json.dumps({"top1/video@5x2": right * 10.0}))
 else:
     (out / "config.toml").touch()
-    (out / "result.json").write_text("{}")
+    losses = {"loss": 1, "pixel2": 2, "ssim2": 3}
+    result = {"validation": dict(losses, zero_flow=losses)} if name == "motionnet-train" else {}
+    (out / "result.json").write_text(json.dumps(result))
 E2
 chmod +x bin/pretend
 for name in millrace-data motionnet-train motionnet-flow twostream-train twostream-eval twostream-predict; do
