@@ -30,9 +30,11 @@ struct InjectedFault {
   ~InjectedFault() { ::unsetenv("MILLRACE_SIM_FAULT"); }
 };
 
+// The smallest net there is: simulated, a step of the tests' usual one takes a second, and ten under the
+// sanitizers.
 std::vector<std::string> arguments(const fs::path& out, const std::string& more) {
   return join(join({"--data", "synthetic:", "--out", out.string(), "--device", "cuda-sim"}, tiny()),
-              words(more));
+              words("--net tiny-motionnet --height 16 --width 16 " + more));
 }
 
 void require_done(const Result& result) {
@@ -77,7 +79,7 @@ TEST_CASE("a signal while recorded steps are in flight loses none of them") {
   if (!simulator_built_in()) return;
   const TemporaryFolder folder;
   const fs::path whole = folder / "whole", cut = folder / "cut";
-  const std::string more = "--iterations 18 --checkpoint-every 100 --validate-every 100 --hold-out 0";
+  const std::string more = "--iterations 48 --checkpoint-every 100 --validate-every 100 --hold-out 0";
   require_done(train(arguments(whole, more)));
   Process process("motionnet-train", arguments(cut, more));
   wait_for_lines(process, cut, 5);
