@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Lays out every tracked C++ and CUDA source by .clang-format. --check changes nothing, and fails where a file differs.
+# Lays out every C++ and CUDA source that git does not ignore by .clang-format. --check changes nothing, and fails where a file differs.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 source scripts/setup.sh
 install_packages "${format_packages[@]}"
 
-mapfile -t sources < <(git ls-files -- '*.h' '*.cpp' '*.cu' '*.cuh')
+mapfile -t sources < <(git ls-files --cached --others --exclude-standard -- '*.h' '*.cpp' '*.cu' '*.cuh')
 [[ ${#sources[@]} -gt 0 ]] || die "git knows no sources here."
 if [[ ${1:-} != --check ]]; then
   exec clang-format-14 -i "${sources[@]}"
