@@ -117,7 +117,7 @@ class Lab:
         with open(path, "ab") as file:
             if text and not text.endswith(b"\n"):
                 file.write(b"\n")
-            file.write((json.dumps(entry) + "\n").encode())
+            file.write((self.named(json.dumps(entry)) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
         return result.get("text", "")
@@ -132,15 +132,20 @@ class Lab:
     def words(self, program, *arguments):
         return [str(self.bin / program)] + [str(a) for a in arguments]
 
+    def named(self, text):
+        """With $OUT and $DATA for the two folders: where they lie on this machine says nothing."""
+        for folder, name in ((self.out, "$OUT"), (self.data, "$DATA")):
+            for prefix in (f"{folder.absolute()}/", f"{folder.resolve()}/"):
+                text = text.replace(prefix, name + "/")
+        return text
+
     def shown(self, command):
-        """As a person would type it, with $OUT and $DATA for the two folders."""
+        """As a person would type it."""
         text = []
         for k, word in enumerate(command):
-            if k == 0:
-                word = pathlib.Path(word).name
+            word = pathlib.Path(word).name if k == 0 else self.named(word)
             for folder, name in ((self.out, "$OUT"), (self.data, "$DATA")):
-                for prefix in (f"{folder}/", f"{folder.resolve()}/"):
-                    word = word.replace(prefix, name + "/")
+                word = word.replace(f"{folder}/", name + "/")
             text.append(word if "$" in word and " " not in word and "*" not in word else shlex.quote(word))
         return " ".join(text)
 

@@ -101,7 +101,7 @@ def page(rows, results):
         shares = next((results[row.name]["of_zero_flow"] for row in members
                        if "of_zero_flow" in results.get(row.name, {})), None)
         if shares:
-            notes.append(f"- MotionNet, after learning without labels, has on clips held out of training "
+            notes.append("- MotionNet, after learning without labels, has on clips held out of training "
                          f"{shares['loss']:.3f} of zero flow's loss; at the finest level {shares['pixel2']:.3f} of its "
                          f"photometric and {shares['ssim2']:.3f} of its SSIM term. Near 1 the flow is a feature of "
                          "motion more than a measure of it.")

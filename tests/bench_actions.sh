@@ -91,6 +91,15 @@ has said "exit code 3: pretend: [--out] expected luck, got none"
 actions 0 --only 'full/*'
 has said "skipped: data/ucf101 is not there"
 
+# What a program said of its files is kept without where they lie here.
+PYTHONPATH=source/bench python3 - <<'E3'
+import pathlib, types
+from actions_lab import Lab, Row
+with Lab(types.SimpleNamespace(out="named", data="data", bin="bin", smoke=False, device="cpu", threads=1)) as lab:
+    lab.measure(Row("row", "", lambda lab: {"said": {"path": str(pathlib.Path("data/a.avi").resolve())}}))
+E3
+has named/rows.jsonl '"path": "$DATA/a.avi"'
+
 actions 0 --docs
 has source/docs/results.md "## Synthetic clips: the class is a motion"
 actions 0 --smoke --fresh pair/spatial --only pair/spatial
