@@ -25,7 +25,7 @@ struct EvalSettings : MachineConfig {
   std::string out;  // empty: default_out()
   bool overwrite = false, json = false;
 
-  int64_t batch = 0;  // views of one run of a network; 0: default_batch()
+  int64_t batch = 0;  // views of one run of a network; 0: 10 on a CPU, 50 on a GPU
   int64_t loader_threads = 1;
   std::string command;  // as it was typed, for the report
 

@@ -121,11 +121,11 @@ TEST_CASE("flow on the simulated GPU is that of the CPU") {
     flows.push_back(read_flo((folder / device / "frames" / "flow_00001.flo").string()));
   }
   REQUIRE(flows[0].uv.size() == flows[1].uv.size());
-  for (size_t k = 0; k < flows[0].uv.size(); ++k) {
-    if (!(std::abs(flows[0].uv[k] - flows[1].uv[k]) <= 1e-4f))
-      FAIL(flows[0].uv[k] << " and " << flows[1].uv[k]);
-  }
-  SUCCEED();
+  REQUIRE(!flows[0].uv.empty());
+  size_t far = 0;
+  for (size_t k = 0; k < flows[0].uv.size(); ++k)
+    far += !(std::abs(flows[0].uv[k] - flows[1].uv[k]) <= 1e-4f);
+  CHECK(far == 0);
 }
 
 TEST_CASE(

@@ -81,21 +81,26 @@ double loss(Session& session, const std::vector<std::vector<double>>& r) {
   return sum;
 }
 
+struct Place {
+  const char* operand;  // "input", "output"
+  size_t number, element;
+};
+
 struct Worst {
   double error = 0, scale = 0;
   std::string where;
   int64_t compared = 0;
 
   // Put into words only where it is the worst: tensors have millions of elements.
-  void compare(double got, double want, const char* what, size_t number, size_t element) {
+  void compare(double got, double want, const Place& place) {
     ++compared;
     scale = std::max(scale, std::abs(want));
     const double e = std::abs(got - want);
     if (!(e <= error)) {  // a NaN becomes the worst and stays
       if (!std::isnan(error)) {
         error = e;
-        where =
-            fmt::format("{} {} element {}: got {:.9g}, expected {:.9g}", what, number, element, got, want);
+        where = fmt::format("{} {} element {}: got {:.9g}, expected {:.9g}", place.operand, place.number,
+                            place.element, got, want);
       }
     }
   }
@@ -295,7 +300,7 @@ Complaints gradient(const Case& test) {
       set_input(f, input_name(i), inputs[i]);
       const double below = loss(f, r);
       inputs[i][e] = x;
-      worst.compare(analytic[e], (above - below) / (2 * kStep), "input", i, e);
+      worst.compare(analytic[e], (above - below) / (2 * kStep), {"input", i, e});
     }
     set_input(f, input_name(i), inputs[i]);
   }
@@ -336,7 +341,7 @@ Complaints compare(const Case& test, const Kernel& kernel, const Run& run, const
       const double want = reference.out[o][e];
       const double raw = run.out[o][e];
       const double got = run.dtypes[o] == Dtype::bf16 ? without_rounding(raw, want) : raw;
-      worst.compare(got, want, "output", o, e);
+      worst.compare(got, want, {"output", o, e});
     }
     if (worst.compared == 0) complaints.push_back("nothing was compared");
     if (!(worst.error <= tolerance * worst.scale)) {
